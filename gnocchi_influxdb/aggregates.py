@@ -1,0 +1,188 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Which aggregation method is computed where, and the arithmetic of those
+that InfluxDB does not compute (pure).
+
+=====================  ==================================================
+mean sum count min      by InfluxDB, in its storage engine
+max first last
+std median NNpct        here, by Gnocchi's carbonara, from the points
+rate:*                  here, from the differences of neighbouring points
+=====================  ==================================================
+
+InfluxDB's own stddev and quantile are no alternative: a Flux script runs
+them outside of the storage engine, several times slower than it sends the
+points, and it knows a standard deviation for a single point.
+"""
+
+from typing import Any
+
+import numpy
+import numpy.typing
+from gnocchi import calendar, carbonara
+
+from gnocchi_influxdb import flux
+
+Array = numpy.typing.NDArray[Any]
+
+#: Largest calendar period, ns: what a range has to be widened by to hold the
+#: whole of the last one. By Gnocchi's own letters.
+_DAY = 24 * 3600 * 10**9
+_CALENDAR_PERIODS = {
+    "Y": 366 * _DAY,
+    "H": 184 * _DAY,
+    "Q": 92 * _DAY,
+    "M": 31 * _DAY,
+    "W": 7 * _DAY,
+}
+
+
+def ns_of(duration: Any) -> int:
+    """A timedelta64 of any unit in nanoseconds."""
+    return int(numpy.timedelta64(duration, "ns").astype("int64"))
+
+
+def is_pushed_down(method: str) -> bool:
+    """Whether InfluxDB computes the method."""
+    return method in flux.WINDOW_FUNCTIONS
+
+
+def is_rate(method: str) -> bool:
+    """Whether the method works on differences of neighbouring points."""
+    return method.startswith("rate:")
+
+
+def empty(aggregation: Any) -> Any:
+    """An aggregated series without a value."""
+    return carbonara.AggregatedTimeSerie(aggregation)
+
+
+def floor(ns: int, every: int) -> int:
+    """Start of the window of `every` ns since the epoch that holds `ns`."""
+    return ns // every * every
+
+
+def ceil(ns: int, every: int) -> int:
+    """First start of a window that is not before `ns`."""
+    return -(-ns // every) * every
+
+
+class GroupedPoints(carbonara.GroupedTimeSeries):  # type: ignore[misc]
+    """Points grouped by windows, for carbonara's methods.
+
+    It differs from its base in two points. Windows are found by integers,
+    where carbonara goes through floats and puts the last 128 ns or so of a
+    window into the next one: a method must not depend on where it is
+    computed. And a difference counts only if the earlier point lies at most
+    one granularity before the window of the later one. That is what is left
+    in Gnocchi when measures arrive a window at a time, and it makes a rate
+    depend on the points near it alone, never on the range that was asked for.
+
+    :param ts: structured array, sorted by its unique `timestamps`.
+    :param granularity: timedelta64.
+    :param reach: whether that rule for differences applies; without it any
+        two neighbours count.
+    """
+
+    def __init__(
+        self, ts: Array, granularity: Any, reach: bool = True
+    ) -> None:
+        self.granularity = granularity
+        self.can_derive = True
+        self.start = None
+        self._reach = reach
+        self._ts = self._ts_for_derive = ts
+        every = numpy.timedelta64(granularity, "ns").astype("int64")
+        times = ts["timestamps"].astype("datetime64[ns]").view("int64")
+        self.indexes = (times // every * every).view("datetime64[ns]")
+        self.tstamps, self.counts = numpy.unique(
+            self.indexes, return_counts=True
+        )
+
+    def derived(self) -> "GroupedPoints":
+        """The differences, each at the time of its later point."""
+        differences = carbonara.make_timeseries(
+            self._ts["timestamps"][1:], numpy.diff(self._ts["values"])
+        )
+        if self._reach:
+            near = (
+                self._ts["timestamps"][:-1]
+                >= self.indexes[1:] - self.granularity
+            )
+            differences = differences[near]
+        return GroupedPoints(differences, self.granularity, self._reach)
+
+
+def compute(points: Array, aggregation: Any) -> Any:
+    """Aggregate points.
+
+    :param points: structured array (`timestamps`, `values`), sorted.
+    :param aggregation: carbonara.Aggregation.
+    :return: carbonara.AggregatedTimeSerie.
+    """
+    return _aggregate(
+        GroupedPoints(points, aggregation.granularity), aggregation
+    )
+
+
+def resample(series: Any, sampling: Any) -> Any:
+    """Aggregate the values of an aggregated series again, by its method.
+
+    :param sampling: timedelta64, or a letter of gnocchi.calendar.GROUPINGS.
+    :return: carbonara.AggregatedTimeSerie, with `sampling` as granularity.
+    :raises TypeError: a rate by a calendar period.
+    """
+    if not len(series):
+        return empty(series.aggregation._replace(granularity=sampling))
+    if sampling in _CALENDAR_PERIODS:
+        return series.resample(sampling)
+    return _aggregate(
+        GroupedPoints(series.ts, sampling, reach=False),
+        series.aggregation._replace(granularity=sampling),
+    )
+
+
+def _aggregate(grouped: Any, aggregation: Any) -> Any:
+    if is_rate(aggregation.method):
+        # Done here to see whether anything is left: numpy's bincount refuses
+        # an empty array.
+        grouped = grouped.derived()
+        if not len(grouped.counts):
+            return empty(aggregation)
+        inner = aggregation._replace(method=aggregation.method[len("rate:") :])
+        series = carbonara.AggregatedTimeSerie.from_grouped_serie(
+            grouped, inner
+        )
+        series.aggregation = aggregation
+        return series
+    if not len(grouped.counts):
+        return empty(aggregation)
+    return carbonara.AggregatedTimeSerie.from_grouped_serie(
+        grouped, aggregation
+    )
+
+
+def sampling_floor(ns: int, sampling: Any) -> int:
+    """Start of the resampled window that holds `ns`."""
+    if sampling in _CALENDAR_PERIODS:
+        period = calendar.GROUPINGS[sampling](
+            numpy.array([ns], dtype="datetime64[ns]")
+        )
+        return int(period.astype("datetime64[ns]").astype("int64")[0])
+    return floor(ns, ns_of(sampling))
+
+
+def sampling_ceil(ns: int, sampling: Any) -> int:
+    """An end for the resampled window that holds the moment before `ns`."""
+    if sampling in _CALENDAR_PERIODS:
+        return ns + _CALENDAR_PERIODS[sampling]
+    return ceil(ns, ns_of(sampling))

@@ -1,0 +1,288 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the indexer has to know of new measures, told in batches.
+
+Gnocchi updates the indexer a metric at a time: an UPDATE in a transaction of
+its own, then a SELECT of the metric's resource. Here a few statements do it
+for a thousand metrics, with the same outcome:
+
+* ``last_measure_timestamp`` is the present time,
+* ``needs_raw_data_truncation`` is cleared where it was set,
+* a resource that had ended, but not after the newest measure, is restored.
+
+An UPDATE of one row never deadlocks; one of a thousand rows can, and
+PostgreSQL is free to lock them in any order. The victim may be the other
+side, and not every statement of Gnocchi's is retried (changing the
+back window of an archive policy is not). So a batch never waits for a row
+while it holds others: it skips those that are locked and comes back for
+them. Database servers that cannot skip get the rows locked in the order of
+their ids, and a deadlock is retried there.
+"""
+
+import datetime
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import daiquiri
+import numpy
+import sqlalchemy
+from gnocchi import indexer as gnocchi_indexer
+from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
+
+LOG = daiquiri.getLogger(__name__)
+
+#: Most rows that one statement or one transaction names.
+CHUNK_SIZE = 1000
+
+#: The first versions that know ``SKIP LOCKED``.
+_SKIP_LOCKED_SINCE = {
+    "postgresql": (9, 5),
+    "mysql": (8, 0, 1),
+    "mariadb": (10, 6),
+}
+
+_T = TypeVar("_T")
+
+
+class Metric(Protocol):
+    """The attributes of ``gnocchi.indexer.Metric`` that matter here."""
+
+    id: uuid.UUID
+    resource_id: uuid.UUID | None
+    needs_raw_data_truncation: bool
+
+
+_M = TypeVar("_M", bound=Metric)
+
+
+def update_metadata(
+    indexer: Any,
+    metrics_and_latest: Mapping[_M, numpy.datetime64],
+    fallback: Callable[[_M], None],
+) -> None:
+    """Tell the indexer which metrics have just received measures.
+
+    Metrics and resources that were deleted in the meantime are skipped.
+    Several threads and processes may do this for the same metrics at the
+    same time.
+
+    :param indexer: the indexer driver
+    :param metrics_and_latest: the timestamp of each metric's newest measure
+    :param fallback: does the same for one metric; called for each of them
+                     when the indexer is not Gnocchi's SQLAlchemy driver
+    :raises oslo_db.exception.DBError: when the database fails; what was
+                                       done until then stays done, and doing
+                                       all of it again is harmless
+    """
+    if not _takes_batches(indexer):
+        for metric in metrics_and_latest:
+            fallback(metric)
+        return
+
+    truncated: dict[uuid.UUID, bool] = {}
+    for metric in metrics_and_latest:
+        truncated[metric.id] = truncated.get(metric.id, False) or bool(
+            metric.needs_raw_data_truncation
+        )
+    present: set[uuid.UUID] = set()
+    for ids in _chunks(sorted(truncated)):
+        present |= _record_measures(indexer, ids, truncated)
+
+    newest: dict[uuid.UUID, numpy.datetime64] = {}
+    for metric, latest in metrics_and_latest.items():
+        resource_id = metric.resource_id
+        if resource_id is not None and metric.id in present:
+            newest[resource_id] = max(newest.get(resource_id, latest), latest)
+    _restore_resources(indexer, newest)
+
+
+def _takes_batches(indexer: Any) -> bool:
+    """Tell whether the indexer is the SQLAlchemy driver as we know it."""
+    columns = sqlalchemy_indexer.Metric.__table__.c
+    return (
+        isinstance(indexer, sqlalchemy_indexer.SQLAlchemyIndexer)
+        and hasattr(getattr(indexer, "facade", None), "writer")
+        and "last_measure_timestamp" in columns
+        and "needs_raw_data_truncation" in columns
+    )
+
+
+def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), CHUNK_SIZE):
+        yield items[start : start + CHUNK_SIZE]
+
+
+def _record_measures(
+    indexer: Any,
+    ids: Sequence[uuid.UUID],
+    truncated: Mapping[uuid.UUID, bool],
+) -> set[uuid.UUID]:
+    """Update the rows of at most ``CHUNK_SIZE`` metrics.
+
+    :returns: the metrics that exist
+    """
+    update_rows = sqlalchemy_indexer.retry_on_deadlock(_update_rows)
+    present: set[uuid.UUID] = set()
+    pending = list(ids)
+    while pending:
+        updated = update_rows(indexer, pending, truncated)
+        present |= updated
+        if len(updated) == len(pending):
+            break
+        pending = _existing(
+            indexer, [id_ for id_ in pending if id_ not in updated]
+        )
+        if pending:
+            # Wait for one. Whoever holds it often holds the others, too:
+            # once it is free, it is worth trying all of them again.
+            present |= update_rows(indexer, pending[:1], truncated)
+            pending = pending[1:]
+    return present
+
+
+def _update_rows(
+    indexer: Any,
+    ids: Sequence[uuid.UUID],
+    truncated: Mapping[uuid.UUID, bool],
+) -> set[uuid.UUID]:
+    """Update metrics in one transaction.
+
+    Of several metrics, those whose rows are locked are left out where the
+    server is able to; a single one is waited for.
+
+    :returns: the metrics that were updated
+    """
+    table = sqlalchemy_indexer.Metric.__table__
+    with indexer.facade.writer() as session:
+        locked = _lock_rows(session, ids)
+        # As in Gnocchi: naive, and UTC.
+        now = datetime.datetime.now(datetime.timezone.utc)
+        values: dict[str, Any] = {
+            "last_measure_timestamp": now.replace(tzinfo=None)
+        }
+        for clear in False, True:
+            if clear:
+                values["needs_raw_data_truncation"] = False
+            group = [id_ for id_ in locked if truncated[id_] is clear]
+            if group:
+                session.execute(
+                    sqlalchemy.update(table)
+                    .where(table.c.id.in_(group))
+                    .values(values)
+                )
+    return set(locked)
+
+
+def _lock_rows(session: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    table = sqlalchemy_indexer.Metric.__table__
+    skip_locked = len(ids) > 1 and _can_skip_locked(
+        session.connection().dialect
+    )
+    # By nothing but the primary key: InnoDB locks what it goes through, and
+    # by way of the index on the status it deadlocks even on a single row.
+    rows = (
+        sqlalchemy.select(table.c.id, table.c.status)
+        .where(table.c.id.in_(ids))
+        .order_by(table.c.id)
+        # With key_share this is the very lock an UPDATE takes.
+        .with_for_update(key_share=True, skip_locked=skip_locked)
+    )
+    return [row.id for row in session.execute(rows) if row.status == "active"]
+
+
+def _can_skip_locked(dialect: Any) -> bool:
+    server = "mariadb" if getattr(dialect, "is_mariadb", 0) else dialect.name
+    since = _SKIP_LOCKED_SINCE.get(server)
+    return since is not None and dialect.server_version_info >= since
+
+
+def _existing(indexer: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    table = sqlalchemy_indexer.Metric.__table__
+    with indexer.facade.independent_reader() as session:
+        rows = (
+            sqlalchemy.select(table.c.id)
+            .where(table.c.id.in_(ids), table.c.status == "active")
+            .order_by(table.c.id)
+        )
+        return list(session.scalars(rows))
+
+
+def _restore_resources(
+    indexer: Any, newest: Mapping[uuid.UUID, numpy.datetime64]
+) -> None:
+    """Restore the resources that have a measure at their end or after it.
+
+    :param newest: the timestamp of each resource's newest measure
+    """
+    for ids in _chunks(sorted(newest)):
+        ended = indexer.list_resources(
+            "generic",
+            attribute_filter={
+                "and": [{"in": {"id": ids}}, {"!=": {"ended_at": None}}]
+            },
+        )
+        for resource in ended:
+            if _is_outlived(resource, newest[resource.id]):
+                _restore_resource(indexer, resource.id, newest[resource.id])
+            else:
+                LOG.debug(
+                    "Resource [%s] has ended at [%s]. It is not restored, as "
+                    "its latest measurement is of [%s].",
+                    resource.id,
+                    resource.ended_at,
+                    newest[resource.id],
+                )
+
+
+def _is_outlived(resource: Any, latest: numpy.datetime64) -> bool:
+    """Tell whether a resource has a measure at its end or after it.
+
+    Exact to the microsecond, which is what the database keeps: an end on a
+    microsecond is after a time if and only if it is after the microsecond in
+    which that time lies.
+    """
+    if resource.ended_at is None:
+        return False
+    microsecond: datetime.datetime = latest.astype("datetime64[us]").item()
+    ended_at: datetime.datetime = resource.ended_at
+    return ended_at <= microsecond.replace(tzinfo=datetime.timezone.utc)
+
+
+def _restore_resource(
+    indexer: Any, resource_id: uuid.UUID, latest: numpy.datetime64
+) -> None:
+    # Many may be restored one after the other. Another batch may have done
+    # it by now, or a user may have set another end.
+    resource = indexer.get_resource("generic", resource_id)
+    if resource is None or not _is_outlived(resource, latest):
+        return
+    try:
+        indexer.update_resource(resource.type, resource_id, ended_at=None)
+    except (
+        gnocchi_indexer.NoSuchResource,
+        gnocchi_indexer.NoSuchResourceType,
+    ):
+        LOG.debug("Resource [%s] was deleted in the meantime.", resource_id)
+    except gnocchi_indexer.UnexpectedResourceTypeState as e:
+        # The rest of the batch shall not suffer; the resource is still
+        # marked as ended, so its next measure restores it.
+        LOG.warning("Resource [%s] cannot be restored: %s", resource_id, e)
+    else:
+        LOG.info(
+            "Resource [%s] was marked with a timestamp for the 'ended_at' "
+            "field [%s]. It received a measurement of [%s]. Therefore, it "
+            "was restored.",
+            resource_id,
+            resource.ended_at,
+            latest,
+        )

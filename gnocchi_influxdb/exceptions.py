@@ -1,0 +1,94 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What can go wrong between Gnocchi and InfluxDB.
+
+::
+
+    gnocchi.storage.StorageError
+     └─ InfluxDBError             everything below
+         ├─ ConfigurationError    an option is wrong; the message names it
+         ├─ UnavailableError      not reached, too slow or overloaded; nothing
+         │                        is wrong with the request, so it may be
+         │                        repeated as it is
+         ├─ AccessError           the token is unknown or lacks a right
+         ├─ BucketNotFoundError   the bucket is not there
+         ├─ RefusedError          the server will never take this request
+         │   └─ PartialWriteError it took some points and refused the others
+         ├─ QueryError            the server failed while it answered a query
+         └─ ResponseError         the answer is cut or is not InfluxDB's
+
+No message ever contains the token.
+"""
+
+from gnocchi import storage
+
+
+class InfluxDBError(storage.StorageError):  # type: ignore[misc]
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(InfluxDBError):
+    """An option has a value that can't work."""
+
+
+class UnavailableError(InfluxDBError):
+    """The server can't be reached, is overloaded or answers too late."""
+
+
+class AccessError(InfluxDBError):
+    """The server does not know the token, or the token lacks a right."""
+
+
+class BucketNotFoundError(InfluxDBError):
+    """The server knows no such bucket, or does not show it to the token."""
+
+
+class RefusedError(InfluxDBError):
+    """The server refuses the request and will always refuse it.
+
+    :ivar status: the HTTP status.
+    :ivar reason: the server's own words.
+    """
+
+    def __init__(self, message: str, status: int, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class PartialWriteError(RefusedError):
+    """Some points of a write were refused.
+
+    :ivar dropped: how many, as the server says.
+    :ivar type_conflict: whether it was for the type of the field. Then it
+        says nothing about the shards that it had not come to yet.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int,
+        reason: str,
+        dropped: int,
+        type_conflict: bool,
+    ) -> None:
+        super().__init__(message, status, reason)
+        self.dropped = dropped
+        self.type_conflict = type_conflict
+
+
+class QueryError(InfluxDBError):
+    """The server reports an error inside its answer, or to a query."""
+
+
+class ResponseError(InfluxDBError):
+    """The answer is incomplete or makes no sense."""

@@ -1,0 +1,135 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Options of the drivers.
+
+Gnocchi imports the options of its own drivers by hand, so the drivers here
+register theirs when Gnocchi constructs them.
+"""
+
+from typing import Any
+
+from oslo_config import cfg
+
+STORAGE_OPTS = [
+    cfg.URIOpt(
+        "influxdb_url",
+        default="http://localhost:8086",
+        schemes=["http", "https"],
+        help="URL of the InfluxDB server. Use https wherever the network "
+        "between Gnocchi and InfluxDB is not yours alone: the token travels "
+        "with each request.",
+    ),
+    cfg.StrOpt(
+        "influxdb_token",
+        secret=True,
+        help="InfluxDB API token. It must be able to read and write the "
+        "buckets of the organization; to let the driver make the bucket of "
+        "an archive policy it must also be able to write `buckets` and to "
+        "read `orgs`.",
+    ),
+    cfg.StrOpt(
+        "influxdb_org",
+        default="gnocchi",
+        help="Name of the InfluxDB organization that owns the buckets.",
+    ),
+    cfg.StrOpt(
+        "influxdb_bucket_prefix",
+        default="gnocchi-",
+        regex=r"^([A-Za-z0-9.-][A-Za-z0-9_.-]*)?$",
+        help="An archive policy is kept in the bucket of this prefix and its "
+        "name. Letters, digits, dots, dashes and, but for the first "
+        "character, underscores.",
+    ),
+    cfg.BoolOpt(
+        "influxdb_retention",
+        default=True,
+        help="Let InfluxDB delete what lies before the longest timespan of "
+        "the archive policy. Without it points are kept for ever, and "
+        "Gnocchi goes on answering no more than the timespans.",
+    ),
+    cfg.FloatOpt(
+        "influxdb_timeout",
+        default=30,
+        min=0.1,
+        help="Seconds that InfluxDB may take to answer one request.",
+    ),
+    cfg.IntOpt(
+        "influxdb_max_retries",
+        default=3,
+        min=0,
+        help="How often a request is repeated that InfluxDB could not answer "
+        "for now: no connection, too busy, timeout. All repetitions "
+        "together take no longer than influxdb_timeout more.",
+    ),
+    cfg.IntOpt(
+        "influxdb_batch_size",
+        default=10000,
+        min=1,
+        max=1000000,
+        help="Largest number of points in one write.",
+    ),
+    cfg.BoolOpt(
+        "influxdb_gzip",
+        default=False,
+        help="Compress what is sent to and received from InfluxDB. Worth it "
+        "only where the network is slow.",
+    ),
+    cfg.StrOpt(
+        "influxdb_cafile",
+        help="File with the certificates of the authorities (PEM) that the "
+        "server's certificate is checked against, instead of the system's.",
+    ),
+    cfg.StrOpt(
+        "influxdb_certfile",
+        help="File with the certificate (PEM) shown to a server that asks "
+        "for one.",
+    ),
+    cfg.StrOpt(
+        "influxdb_keyfile",
+        help="File with the private key (PEM) of influxdb_certfile, if that "
+        "does not hold it.",
+    ),
+    cfg.BoolOpt(
+        "influxdb_insecure",
+        default=False,
+        help="Do not check the server's certificate.",
+    ),
+]
+
+INCOMING_OPTS = [
+    cfg.StrOpt(
+        "influxdb_queue_driver",
+        default="file",
+        help="Gnocchi's own incoming driver that holds measures which "
+        "InfluxDB can't take at the moment: `file` for one API host, "
+        "`redis` or another shared one for several.",
+    ),
+]
+
+
+def register(group: Any) -> Any:
+    """Register the options where Gnocchi's own are.
+
+    :param group: the group (``conf.storage`` or ``conf.incoming``) that
+        Gnocchi constructs a driver with.
+    :return: the whole configuration.
+    """
+    # A driver is given a group only, but its own options live in two.
+    conf = group._conf
+    conf.register_opts(STORAGE_OPTS, group="storage")
+    conf.register_opts(INCOMING_OPTS, group="incoming")
+    return conf
+
+
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """Entry point of oslo-config-generator."""
+    return [("storage", STORAGE_OPTS), ("incoming", INCOMING_OPTS)]

@@ -1,0 +1,217 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Gnocchi's storage driver for InfluxDB 2.x."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+from gnocchi import storage
+
+from gnocchi_influxdb import (
+    bookkeeping,
+    buckets,
+    client,
+    exceptions,
+    influxql,
+    line_protocol,
+    opts,
+    queries,
+    reads,
+    spans,
+    upgrade,
+    writes,
+)
+
+LOG = logging.getLogger(__name__)
+
+
+class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
+    """Keeps the measures themselves and aggregates when asked to.
+
+    Gnocchi's other drivers keep aggregates and the points of the last back
+    window. Here nothing is computed when a measure arrives, and a measure may
+    be as late as it likes.
+    """
+
+    # For Gnocchi: there are no splits that would have to be rewritten.
+    WRITE_FULL = True
+
+    def __init__(self, conf: Any) -> None:
+        super().__init__(conf)
+        opts.register(conf)
+        self.conf = conf
+        # Gnocchi sets the level of its own loggers only.
+        logging.getLogger("gnocchi_influxdb").setLevel(
+            logging.getLogger("gnocchi").level
+        )
+        self.client = client.Client(conf)
+        self.buckets = buckets.Buckets(
+            self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
+        )
+        self._asker = queries.Asker(self.client, self.buckets)
+        self._writer = writes.Writer(
+            self.client,
+            self.buckets,
+            conf.influxdb_batch_size,
+            self._count_refused,
+        )
+        try:
+            self.client.connect()
+        except exceptions.ConfigurationError as e:
+            # Not raised: Gnocchi would construct the driver again and again.
+            # Every use of it says the same, and gnocchi-upgrade stops at it.
+            LOG.error("%s", e)
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}: {self.client}"
+
+    def upgrade(self) -> None:
+        """Check that there is an InfluxDB that this driver can work with.
+
+        :raises InfluxDBError: there is none; it says what to do.
+        """
+        upgrade.check(self.client, self.conf)
+
+    def get_aggregated_measures(
+        self,
+        metrics_and_aggregations: Mapping[Any, Sequence[Any]],
+        from_timestamp: Any = None,
+        to_timestamp: Any = None,
+        resample: Any = None,
+    ) -> dict[Any, dict[Any, Any]]:
+        """Aggregated measures of some metrics.
+
+        :param metrics_and_aggregations: {metric: [carbonara.Aggregation]}.
+        :param from_timestamp: datetime64; rounded down to the granularity.
+        :param to_timestamp: datetime64, exclusive; the window that contains
+            it is answered whole.
+        :param resample: timedelta64 or a letter of gnocchi.calendar.
+        :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
+        :raises MetricDoesNotExist: one of the metrics has no measure.
+        """
+        return reads.read(
+            self._asker,
+            self.buckets,
+            metrics_and_aggregations,
+            spans.Span(
+                _nanoseconds(from_timestamp),
+                _nanoseconds(to_timestamp),
+                resample,
+            ),
+        )
+
+    def add_measures_to_metrics(
+        self, metrics_and_measures: Mapping[Any, Any], indexer_driver: Any
+    ) -> None:
+        """Store measures.
+
+        Measures that can never be stored are logged, counted and left out.
+
+        :param metrics_and_measures: {metric: structured array}.
+        :raises InfluxDBError: not all may be stored. They can be offered
+            again as they are.
+        """
+        if not metrics_and_measures:
+            return
+        policies: dict[str, tuple[Any, dict[Any, Any]]] = {}
+        for metric, measures in metrics_and_measures.items():
+            policy = metric.archive_policy
+            policies.setdefault(policy.name, (policy, {}))[1][metric.id] = (
+                measures
+            )
+        with self.statistics.time("raw measures store"):
+            for policy, measures_by_id in policies.values():
+                points, unstorable = line_protocol.collect(measures_by_id)
+                for metric_id, not_finite, out_of_time in unstorable:
+                    self._count_refused(not_finite + out_of_time)
+                    LOG.warning(
+                        "Measures of metric %s that InfluxDB can't hold are"
+                        " left out: %d that are not a finite number, %d with"
+                        " a time before 1970 or after 2262",
+                        metric_id,
+                        not_finite,
+                        out_of_time,
+                    )
+                if len(points):
+                    self._writer.write(policy, points)
+        self.statistics["raw measures store"] += len(metrics_and_measures)
+        self.statistics["processed measures"] += sum(
+            map(len, metrics_and_measures.values())
+        )
+        with self.statistics.time("metadata update"):
+            bookkeeping.update_metadata(
+                indexer_driver,
+                {
+                    metric: measures["timestamps"].max()
+                    for metric, measures in metrics_and_measures.items()
+                    if len(measures)
+                },
+                lambda metric: self.execute_metadata_updates_if_needed(
+                    indexer_driver, metrics_and_measures[metric], metric
+                ),
+            )
+        self.statistics["metadata update"] += len(metrics_and_measures)
+
+    def _delete_metric(self, metric: Any) -> None:
+        bucket = self.buckets.name(metric.archive_policy)
+        try:
+            # Through the tag index; /api/v2/delete looks at each series of
+            # each shard.
+            self.client.influxql(bucket, influxql.delete([metric.id]))
+        except (
+            exceptions.BucketNotFoundError,
+            exceptions.ConfigurationError,
+        ) as e:
+            LOG.debug("No DELETE by InfluxQL, trying /api/v2/delete: %s", e)
+            try:
+                self.client.delete(
+                    bucket, f'{line_protocol.TAG}="{metric.id}"'
+                )
+            except exceptions.BucketNotFoundError:
+                # Nothing to delete, unless it is hidden from the token.
+                try:
+                    self.client.probe(bucket)
+                except exceptions.BucketNotFoundError:
+                    return
+                raise
+
+    # Gnocchi's janitor shortens the raw points that other drivers keep for
+    # the back window. The points here are the data.
+
+    def _get_or_create_unaggregated_timeseries(
+        self, metrics: Sequence[Any], version: int = 3
+    ) -> dict[Any, None]:
+        return dict.fromkeys(metrics)
+
+    @staticmethod
+    def _get_or_create_unaggregated_timeseries_unbatched(
+        metric: Any, version: int = 3
+    ) -> None:
+        return None
+
+    @staticmethod
+    def _store_unaggregated_timeseries_unbatched(
+        metric: Any, data: bytes, version: int = 3
+    ) -> None:
+        return None
+
+    def _count_refused(self, number: int) -> None:
+        self.statistics["refused measures"] += number
+
+
+def _nanoseconds(timestamp: Any) -> int | None:
+    # Not by its truth: 1970-01-01 has none.
+    if timestamp is None:
+        return None
+    return int(numpy.datetime64(timestamp, "ns").astype("int64"))

@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The options about secrets and TLS, checked before they are used.
+
+What the TLS library says about them names neither the option nor the file.
+"""
+
+import contextlib
+import logging
+import ssl
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+from gnocchi_influxdb import exceptions
+
+LOG = logging.getLogger(__name__)
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def check_options(conf: Any) -> None:
+    """Check what a connection is made with.
+
+    :raises ConfigurationError: naming the option, never the token.
+    """
+    token = conf.influxdb_token or ""
+    if not (token.isascii() and token.isprintable()):
+        raise exceptions.ConfigurationError(
+            "[storage] influxdb_token holds characters that no token has (a"
+            " line break, perhaps)"
+        )
+    url = urllib.parse.urlsplit(conf.influxdb_url)
+    if url.scheme == "http":
+        if token and url.hostname not in _LOOPBACK:
+            LOG.warning(
+                "[storage] influxdb_url uses http: the token and all"
+                " measures cross the network readable for others"
+            )
+        return
+    if conf.influxdb_insecure:
+        LOG.warning(
+            "[storage] influxdb_insecure is set: InfluxDB's certificate is"
+            " not checked, so anybody on the network can pose as it"
+        )
+    context = ssl.create_default_context()
+    if conf.influxdb_cafile:
+        with _naming("influxdb_cafile", conf.influxdb_cafile):
+            context.load_verify_locations(conf.influxdb_cafile)
+    if conf.influxdb_certfile:
+        with _naming("influxdb_certfile", conf.influxdb_certfile):
+            context.load_cert_chain(
+                conf.influxdb_certfile, conf.influxdb_keyfile
+            )
+    if conf.influxdb_keyfile and not conf.influxdb_certfile:
+        raise exceptions.ConfigurationError(
+            "[storage] influxdb_keyfile needs influxdb_certfile"
+        )
+
+
+@contextlib.contextmanager
+def _naming(option: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:  # which ssl.SSLError is, too
+        raise exceptions.ConfigurationError(
+            f"[storage] {option}: {path} can't be used: {e}"
+        ) from None

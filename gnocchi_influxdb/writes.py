@@ -1,0 +1,163 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Sending points, and what becomes of those that the server refuses.
+
+A server that fails is an exception: Gnocchi keeps the measures and offers
+them again, and writing a point twice changes nothing. A point that is refused
+for good is left out, logged and counted, and must hold up no other.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gnocchi import utils
+
+from gnocchi_influxdb import buckets as buckets_
+from gnocchi_influxdb import client as client_
+from gnocchi_influxdb import exceptions, line_protocol
+
+LOG = logging.getLogger(__name__)
+
+
+class Writer:
+    """Writes points into the buckets of their archive policies.
+
+    :param batch_size: points a request, at most.
+    :param count_refused: called with each number of points refused.
+    """
+
+    def __init__(
+        self,
+        client: client_.Client,
+        buckets: buckets_.Buckets,
+        batch_size: int,
+        count_refused: Callable[[int], None],
+    ) -> None:
+        self._client = client
+        self._buckets = buckets
+        self._batch_size = batch_size
+        self._count_refused = count_refused
+
+    def write(self, policy: Any, points: line_protocol.Points) -> None:
+        """Write all points, which belong to metrics of one archive policy.
+
+        :raises InfluxDBError: some may not be written; repeat it all.
+        """
+        self._buckets.ensure(policy)
+        starts = range(0, len(points), self._batch_size)
+        batches = [
+            (policy, points.part(start, start + self._batch_size))
+            for start in starts
+        ]
+        if len(batches) == 1:
+            self._send(*batches[0])
+        else:
+            # No two points share metric and time, so their order is free.
+            utils.parallel_map(self._send, batches)
+
+    def _send(self, policy: Any, points: line_protocol.Points) -> None:
+        bucket = self._buckets.name(policy)
+        lines = line_protocol.encode(points)
+        try:
+            try:
+                self._client.write(bucket, lines)
+            except exceptions.BucketNotFoundError:
+                # Somebody has deleted it since we saw it.
+                self._buckets.forget(bucket)
+                self._buckets.ensure(policy)
+                self._client.write(bucket, lines)
+        except exceptions.PartialWriteError as e:
+            self._after_partial_write(policy, bucket, points, e)
+        except exceptions.RefusedError as e:
+            if e.status == 413 and len(points) > 1:
+                self._send_halves(policy, points)
+            elif e.status == 400 and "unable to parse" in e.reason:
+                # Nothing of it was stored, for the sake of one line or more.
+                if len(points) > 1:
+                    self._send_halves(policy, points)
+                else:
+                    self._refused(bucket, points, 1, e)
+            else:
+                # Not about the points: nothing may be dropped for it.
+                raise
+
+    def _after_partial_write(
+        self,
+        policy: Any,
+        bucket: str,
+        points: line_protocol.Points,
+        error: exceptions.PartialWriteError,
+    ) -> None:
+        if not error.type_conflict or error.dropped >= len(points):
+            self._refused(bucket, points, error.dropped, error)
+            return
+        # The server stops at the first shard that has another type for our
+        # field. What the other shards would have said is not known, so each
+        # has to be asked by itself.
+        parts = self._by_shard(bucket, points)
+        if len(parts) > 1:
+            for part in parts:
+                self._send(policy, part)
+        elif points.times[0] != points.times[-1]:
+            # Shards that are older than the bucket's present duration.
+            self._send_halves(policy, points)
+        else:
+            self._refused(bucket, points, error.dropped, error)
+
+    def _send_halves(self, policy: Any, points: line_protocol.Points) -> None:
+        half = len(points) // 2
+        self._send(policy, points.part(0, half))
+        self._send(policy, points.part(half, len(points)))
+
+    def _by_shard(
+        self, bucket: str, points: line_protocol.Points
+    ) -> list[line_protocol.Points]:
+        """The points of each shard; times are sorted."""
+        found = self._buckets.find(bucket)
+        if found is None or not found.shard_duration:
+            return [points]
+        starts = buckets_.shard_starts(points.times, found.shard_duration)
+        bounds = [
+            0,
+            *((starts[1:] != starts[:-1]).nonzero()[0] + 1).tolist(),
+            len(points),
+        ]
+        return [
+            points.part(start, stop)
+            for start, stop in itertools.pairwise(bounds)
+        ]
+
+    def _refused(
+        self,
+        bucket: str,
+        points: line_protocol.Points,
+        number: int,
+        error: exceptions.RefusedError,
+    ) -> None:
+        self._count_refused(number)
+        metrics = {points.ids[i] for i in points.metrics[:1000].tolist()}
+        LOG.error(
+            "InfluxDB has refused for good %d of %d points for bucket %s"
+            " between %s and %s; the others are stored. It says: %s."
+            " The points were of %d metrics: %s%s",
+            number,
+            len(points),
+            bucket,
+            points.times[0].astype("datetime64[ns]"),
+            points.times[-1].astype("datetime64[ns]"),
+            error.reason,
+            len(metrics),
+            ", ".join(sorted(map(str, metrics))[:5]),
+            ", ..." if len(metrics) > 5 else "",
+        )

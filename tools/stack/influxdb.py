@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Finds an InfluxDB 2.x, or starts one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from stack import api, build, docker
+from stack.process import Say, StackError
+from stack.server import InfluxDBProcess, InfluxDBServer
+
+VARIABLES = (
+    "GNOCCHI_INFLUXDB_URL",
+    "GNOCCHI_INFLUXDB_TOKEN",
+    "GNOCCHI_INFLUXDB_ORG",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class InfluxDB:
+    """An InfluxDB to work with.
+
+    :ivar token: may read, write, and create and delete buckets
+    :ivar version: such as 2.9.1
+    :ivar how: a sentence that says which one was taken
+    """
+
+    url: str
+    token: str = dataclasses.field(repr=False)
+    org: str
+    version: str
+    how: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make others use this one."""
+        return dict(
+            zip(VARIABLES, (self.url, self.token, self.org), strict=True)
+        )
+
+
+@contextlib.contextmanager
+def influxdb(say: Say = print) -> Iterator[InfluxDB]:
+    """The InfluxDB that the environment names, else one that is started.
+
+    :raises StackError: there is none; the message says what to do
+    """
+    given = _given()
+    if given is not None:
+        say(given.how)
+        yield given
+        return
+    with influxdb_server(say) as server:
+        yield InfluxDB(
+            server.url,
+            server.token,
+            server.org,
+            server.version,
+            f"InfluxDB {server.version} on {server.url}, from {server.how}.",
+        )
+
+
+@contextlib.contextmanager
+def influxdb_server(
+    say: Say = print, *, may_build: bool = True
+) -> Iterator[InfluxDBServer]:
+    """A running server of one's own, stopped and removed at the end.
+
+    Taken from: `influxd` on PATH, a Docker engine, the influxd that was built
+    before, and with `may_build` one that is built now.
+
+    :raises StackError: there is none; the message says what to do
+    """
+    server = find_influxdb_server(say, may_build=may_build)
+    with server:
+        say(
+            f"InfluxDB {server.version} runs on {server.url}, "
+            f"from {server.how}."
+        )
+        yield server
+
+
+def _given() -> InfluxDB | None:
+    url, token, org = (os.environ.get(name, "") for name in VARIABLES)
+    if not url:
+        return None
+    for name in VARIABLES:
+        if not os.environ.get(name):
+            raise StackError(f"GNOCCHI_INFLUXDB_URL is set, but not {name}")
+    try:
+        version = api.version(url)
+        api.buckets(url, token, org, "")
+    except api.HTTPError as error:
+        raise StackError(
+            f"the InfluxDB that GNOCCHI_INFLUXDB_URL names refuses "
+            f"GNOCCHI_INFLUXDB_TOKEN or GNOCCHI_INFLUXDB_ORG ({org}): {error}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StackError(
+            f"no InfluxDB answers on GNOCCHI_INFLUXDB_URL ({url}): {error}"
+        ) from None
+    return InfluxDB(
+        url,
+        token,
+        org,
+        version,
+        f"InfluxDB {version} on {url}, from GNOCCHI_INFLUXDB_URL.",
+    )
+
+
+def find_influxdb_server(
+    say: Say = print, *, may_build: bool = True
+) -> InfluxDBServer:
+    """A server of one's own that is not started yet.
+
+    :raises StackError: there is none; the message says what to do
+    """
+    on_path = shutil.which("influxd")
+    if on_path is not None:
+        if _is_version_2(on_path):
+            return InfluxDBProcess(on_path, f"{on_path} (on PATH)", say)
+        say(f"{on_path} is not an InfluxDB 2.x: not taken.")
+    if docker.is_usable():
+        try:
+            docker.pull(say)
+        except StackError as error:
+            say(f"{error}: Docker not taken.")
+        else:
+            return docker.InfluxDBContainer(say)
+    binary = build.binary()
+    if not may_build and not binary.exists():
+        raise StackError(
+            "no influxd on PATH, no Docker engine, none built before"
+        )
+    binary = build.ensure(say)
+    return InfluxDBProcess(
+        binary, f"{binary} (built from its Go modules)", say
+    )
+
+
+def _is_version_2(binary: str) -> bool:
+    try:
+        done = subprocess.run(
+            [binary, "version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return re.search(r"InfluxDB v?2\.", done.stdout) is not None
