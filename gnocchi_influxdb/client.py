@@ -37,6 +37,8 @@ LOG = logging.getLogger(__name__)
 #: that has no room in the pool is closed after each request.
 POOL_SIZE = 256
 
+_PING_TIMEOUT = urllib3.Timeout(total=1.0)
+
 _DIALECT = {"header": True, "delimiter": ",", "annotations": []}
 
 
@@ -47,10 +49,14 @@ class Client:
     connected before the first request.
 
     :param conf: the group of options that holds `influxdb_url` and the rest.
+    :param max_retries: instead of the option influxdb_max_retries.
     """
 
-    def __init__(self, conf: Any) -> None:
+    def __init__(self, conf: Any, max_retries: int | None = None) -> None:
         self._conf = conf
+        if max_retries is None:
+            max_retries = conf.influxdb_max_retries
+        self._max_retries = max_retries
         url = urllib.parse.urlsplit(conf.influxdb_url)
         self._path = url.path.rstrip("/")
         #: The server, fit to be shown: credentials in a URL are left out.
@@ -69,7 +75,7 @@ class Client:
                 exceptions.UnavailableError
             ),
             stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(1 + conf.influxdb_max_retries),
+                tenacity.stop_after_attempt(1 + max_retries),
                 tenacity.stop_after_delay(conf.influxdb_timeout),
             ),
             wait=replies.wait_as_asked(
@@ -172,6 +178,13 @@ class Client:
 
     # Management ------------------------------------------------------------
 
+    def ping(self) -> None:
+        """Ask whether the server is there, and do not wait for long.
+
+        :raises InfluxDBError: it is not, for whatever reason.
+        """
+        self._request_once("GET", "/ping", None, None, _PING_TIMEOUT)
+
     def version(self) -> str:
         """Version of the server, as "2.9.1"."""
         headers = self._request("GET", "/ping").headers
@@ -230,6 +243,7 @@ class Client:
         path: str,
         body: bytes | None,
         headers: Mapping[str, str] | None,
+        timeout: urllib3.Timeout | None = None,
     ) -> Any:
         pool = self._connections()
         try:
@@ -238,7 +252,7 @@ class Client:
                 self._path + path,
                 body=body,
                 headers={**self._headers, **(headers or {})},
-                timeout=self._timeout,
+                timeout=timeout or self._timeout,
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
@@ -283,5 +297,5 @@ class Client:
             "%s; trying again (%d of %d)",
             state.outcome.exception(),
             state.attempt_number,
-            self._conf.influxdb_max_retries,
+            self._max_retries,
         )

@@ -9,32 +9,81 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Gnocchi's incoming driver in front of InfluxDB."""
+"""Gnocchi's incoming driver in front of InfluxDB.
 
+A measure goes straight through to InfluxDB, so it can be read when the POST
+returns, and there is no backlog for metricd to work off. While InfluxDB can't
+take measures they go to the queue behind this driver, one of Gnocchi's own,
+and metricd brings them to InfluxDB from there. All that Gnocchi asks of an
+incoming driver besides (sacks, reports, locks) is answered by that queue.
+"""
+
+import logging
+import os
+import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from gnocchi import incoming
+import numpy
+from gnocchi import carbonara, incoming, indexer, utils
 from stevedore import driver
 
-from gnocchi_influxdb import opts
+from gnocchi_influxdb import breaker, exceptions, opts, storage
+
+LOG = logging.getLogger(__name__)
+
+#: Metrics that are looked up in one query.
+_METRICS_PER_QUERY = 1000
+
+
+class _Through:
+    """What it takes to write through, made where and when it is needed."""
+
+    def __init__(self, conf: Any) -> None:
+        self.pid = os.getpid()
+        self.indexer = indexer.get_driver(conf)
+        # The queue is the second try: a client does not wait for more.
+        self.storage = storage.InfluxDBStorage(conf.storage, max_retries=0)
+        self.breaker = breaker.Breaker(self.storage.client.ping)
+
+    def write(self, measures: Mapping[uuid.UUID, Any]) -> None:
+        """Store measures; those of metrics that are not there are dropped,
+        as they are when they come out of a queue."""
+        metrics: dict[Any, Any] = {}
+        for ids in utils.grouper(measures, _METRICS_PER_QUERY):
+            for metric in self.indexer.list_metrics(
+                attribute_filter={"in": {"id": list(ids)}}
+            ):
+                metrics[metric] = measures[metric.id]
+        self.storage.add_measures_to_metrics(metrics, self.indexer)
 
 
 class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
-    """Hands everything to the queue that `influxdb_queue_driver` names."""
+    """Writes through to InfluxDB, with a queue for when that is away."""
 
     def __init__(self, conf: Any, greedy: bool = True) -> None:
-        opts.register(conf)
+        self._conf = opts.register(conf)
         name = conf.influxdb_queue_driver
         if name == "influxdb":
-            raise ValueError(
+            LOG.error(
                 "[incoming] influxdb_queue_driver must name one of Gnocchi's"
-                " own drivers, such as file or redis"
+                " own incoming drivers, such as file or redis; taking file"
             )
+            name = "file"
         self.queue: Any = driver.DriverManager(
             "gnocchi.incoming", name
         ).driver(conf, greedy)
+        self._lock = threading.Lock()
+        self._made: _Through | None = None
+        self._writes_through = self._conf.storage.driver == "influxdb"
+        if not self._writes_through:
+            LOG.warning(
+                "[incoming] driver = influxdb writes through only where"
+                " [storage] driver is influxdb, too; all measures take the"
+                " way over the queue"
+            )
 
     def __str__(self) -> str:
         return f"{type(self).__name__}: {self.queue}"
@@ -81,7 +130,50 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     def add_measures_batch(
         self, metrics_and_measures: Mapping[Any, Iterable[Any]]
     ) -> None:
-        self.queue.add_measures_batch(metrics_and_measures)
+        """Store measures, or queue them if InfluxDB can't take them.
+
+        :param metrics_and_measures: {metric id: incoming.Measure, ...}.
+        """
+        # Once, since an iterable may have only one run in it, and before
+        # anything else, since what a client sends may not be measures.
+        measures = {
+            metric: numpy.fromiter(
+                of_metric, dtype=carbonara.TIMESERIES_ARRAY_DTYPE
+            )
+            for metric, of_metric in metrics_and_measures.items()
+        }
+        if not self._write_through(measures):
+            self.queue.add_measures_batch(measures)
+
+    def _write_through(self, measures: Mapping[uuid.UUID, Any]) -> bool:
+        if not self._writes_through:
+            return False
+        through = self._through()
+        if not through.breaker.allows():
+            return False
+        try:
+            through.write(measures)
+        except exceptions.InfluxDBError as e:
+            through.breaker.failed(e)
+            return False
+        except Exception:
+            # The indexer, most likely. The points may be stored already;
+            # from the queue they are stored again, which changes nothing.
+            LOG.exception("Measures go to the queue")
+            return False
+        through.breaker.succeeded()
+        return True
+
+    def _through(self) -> _Through:
+        # Not at construction: uwsgi and cotyledon fork after that, and
+        # neither a socket nor a database connection survives it.
+        made = self._made
+        if made is None or made.pid != os.getpid():
+            with self._lock:
+                made = self._made
+                if made is None or made.pid != os.getpid():
+                    made = self._made = _Through(self._conf)
+        return made
 
     def measures_report(self, details: bool = True) -> dict[str, Any]:
         report: dict[str, Any] = self.queue.measures_report(details)

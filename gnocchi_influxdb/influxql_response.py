@@ -210,9 +210,11 @@ class _Reader:
                 same &= rows[f"type{column}"] == kind
         if not same.all():
             rows = rows[: int(same.argmin())]
-        left = len(rows) * layout.itemsize
-        while left:
-            left -= len(self._unpacker.read_bytes(min(left, _PIECE)))
+        end = start + len(rows) * layout.itemsize
+        for position in range(start, end, _PIECE):
+            self._unpacker.read_bytes(min(_PIECE, end - position))
+        if self._unpacker.tell() != end:
+            raise _Wrong("rows are missing")
         return [rows[f"number{column}"] for column in range(columns)]
 
     def _types(self, start: int, columns: int) -> tuple[int, ...] | None:

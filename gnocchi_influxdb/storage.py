@@ -47,7 +47,12 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
     # For Gnocchi: there are no splits that would have to be rewritten.
     WRITE_FULL = True
 
-    def __init__(self, conf: Any) -> None:
+    def __init__(self, conf: Any, max_retries: int | None = None) -> None:
+        """Connect to nothing yet.
+
+        :param conf: ``conf.storage``.
+        :param max_retries: instead of the option influxdb_max_retries.
+        """
         super().__init__(conf)
         opts.register(conf)
         self.conf = conf
@@ -55,7 +60,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         logging.getLogger("gnocchi_influxdb").setLevel(
             logging.getLogger("gnocchi").level
         )
-        self.client = client.Client(conf)
+        self.client = client.Client(conf, max_retries)
         self.buckets = buckets.Buckets(
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )

@@ -1,0 +1,95 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Not asking a server that is known to be away.
+
+Of the libraries for this, pybreaker holds a lock over the call, which lets
+one write at a time through, and circuitbreaker lets everybody through at once
+when it is time to try again. Here one thread tries, with a cheap question,
+and the others do not wait for it.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from gnocchi_influxdb import exceptions
+
+LOG = logging.getLogger(__name__)
+
+
+class Breaker:
+    """Says whether it is worth asking.
+
+    :param probe: a cheap question to the server; raises InfluxDBError.
+    :param shortest: seconds until the first try after a failure.
+    :param longest: seconds that may come to be between two tries.
+    """
+
+    def __init__(
+        self,
+        probe: Callable[[], None],
+        shortest: float = 0.5,
+        longest: float = 15.0,
+    ) -> None:
+        self._probe = probe
+        self._shortest = shortest
+        self._longest = longest
+        self._lock = threading.Lock()
+        self._trial = threading.Lock()
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def allows(self) -> bool:
+        """Whether to ask the server."""
+        if not self._failures:
+            return True
+        if time.monotonic() < self._retry_at:
+            return False
+        if not self._trial.acquire(blocking=False):
+            return False
+        try:
+            if time.monotonic() < self._retry_at or not self._failures:
+                return not self._failures
+            self._probe()
+        except exceptions.InfluxDBError as e:
+            self.failed(e)
+            return False
+        finally:
+            self._trial.release()
+        return True
+
+    def failed(self, error: Exception) -> None:
+        """The server did not do what it was asked."""
+        with self._lock:
+            self._failures += 1
+            pause = min(
+                self._shortest * 2 ** min(self._failures - 1, 20),
+                self._longest,
+            )
+            # Many processes have seen the same failure at the same moment.
+            pause *= random.uniform(0.5, 1.0)
+            self._retry_at = time.monotonic() + pause
+            first = self._failures == 1
+        LOG.log(
+            logging.ERROR if first else logging.DEBUG,
+            "Measures go to the queue until InfluxDB takes them again: %s",
+            error,
+        )
+
+    def succeeded(self) -> None:
+        """The server did what it was asked."""
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+            LOG.warning("InfluxDB takes measures again")

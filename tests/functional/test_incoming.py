@@ -1,0 +1,343 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A measure that was accepted is readable, or waits in the queue."""
+
+import logging
+import os
+import signal
+import threading
+import uuid
+
+import numpy
+import pytest
+from gnocchi import archive_policy, incoming, indexer, storage, utils
+from gnocchi import chef as gnocchi_chef
+from gnocchi.cli import metricd
+from gnocchi.indexer import sqlalchemy
+
+from gnocchi_influxdb import breaker
+from gnocchi_influxdb.incoming import InfluxDBIncoming
+
+NOW = numpy.datetime64("now", "ns") - numpy.timedelta64(60, "s")
+POLICIES = [
+    archive_policy.ArchivePolicy("low", 0, [(3600, 60)], ["last"]),
+    archive_policy.ArchivePolicy("high", 0, [(9999, 1)], ["last"]),
+]
+
+
+class Cloud:
+    """A Gnocchi without its processes: the parts that they are made of."""
+
+    def __init__(self, conf):
+        self.conf = conf
+        conf.set_override(
+            "url",
+            sqlalchemy.SQLAlchemyIndexer._create_new_database(
+                conf.indexer.url
+            ),
+            "indexer",
+        )
+        self.index = indexer.get_driver(conf)
+        self.index.upgrade()
+        self.storage = storage.get_driver(conf)
+        self.incoming = incoming.get_driver(conf)
+        self.incoming.upgrade(3)
+        self.coordinator = metricd.get_coordinator_and_start(
+            str(uuid.uuid4()), conf.coordination_url
+        )
+        self.chef = gnocchi_chef.Chef(
+            self.coordinator, self.incoming, self.index, self.storage
+        )
+        for policy in POLICIES:
+            self.index.create_archive_policy(policy)
+
+    def metric(self, policy="low", **attributes):
+        created = self.index.create_metric(
+            uuid.uuid4(), "me", policy, **attributes
+        )
+        return self.index.list_metrics(
+            attribute_filter={"=": {"id": created.id}}
+        )[0]
+
+    def metricd(self):
+        for sack in self.incoming.iter_sacks():
+            self.chef.process_new_measures_for_sack(
+                sack, blocking=True, sync=True
+            )
+
+    def values(self, metric, method="last"):
+        found = self.storage.get_aggregated_measures(
+            {metric: metric.archive_policy.get_aggregations_for_method(method)}
+        )[metric]
+        return {a.granularity: s.values.tolist() for a, s in found.items()}
+
+    def waiting(self):
+        return self.incoming.measures_report(False)["summary"]["measures"]
+
+    def close(self):
+        self.coordinator.stop()
+        self.index.disconnect()
+
+
+@pytest.fixture
+def make_cloud(make_conf):
+    clouds = []
+
+    def make(**options):
+        clouds.append(Cloud(make_conf(**options)))
+        return clouds[-1]
+
+    yield make
+    for cloud in clouds:
+        cloud.close()
+
+
+def measure(value, seconds=0):
+    return incoming.Measure(NOW + numpy.timedelta64(seconds, "s"), value)
+
+
+def test_get_right_after_post(make_cloud):
+    cloud = make_cloud()
+    assert isinstance(cloud.incoming, InfluxDBIncoming)
+    assert isinstance(cloud.incoming, incoming.IncomingDriver)
+    m, other = cloud.metric("low"), cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(1.0)])
+    assert list(cloud.values(m).values()) == [[1.0]]
+    assert not cloud.incoming.has_unprocessed(m.id)
+    # Any iterable, also one that runs only once; and of several policies.
+    cloud.incoming.add_measures_batch(
+        {
+            m.id: (measure(v) for v in (2.0, 3.0)),
+            other.id: iter([measure(5.0)]),
+        }
+    )
+    assert list(cloud.values(m).values()) == [[3.0]]
+    assert list(cloud.values(other).values()) == [[5.0]]
+    assert cloud.waiting() == 0
+
+
+def test_bookkeeping_is_done_when_the_post_returns(make_cloud):
+    cloud = make_cloud()
+    resource = cloud.index.create_resource(
+        "generic",
+        uuid.uuid4(),
+        "me",
+        started_at=utils.datetime_utc(2024, 1, 1),
+    )
+    ended = utils.to_datetime(NOW)
+    cloud.index.update_resource("generic", resource.id, ended_at=ended)
+    m = cloud.metric(resource_id=resource.id, name="cpu")
+    before = m.last_measure_timestamp
+    cloud.incoming.add_measures(m.id, [measure(1.0, seconds=5)])
+    m = cloud.index.list_metrics(attribute_filter={"=": {"id": m.id}})[0]
+    assert m.last_measure_timestamp > before
+    assert cloud.index.get_resource("generic", resource.id).ended_at is None
+
+
+def test_measures_of_an_unknown_metric_are_dropped(make_cloud):
+    cloud = make_cloud()
+    known, gone = cloud.metric(), cloud.metric()
+    cloud.index.delete_metric(gone.id)
+    cloud.incoming.add_measures_batch(
+        {
+            known.id: [measure(1.0)],
+            gone.id: [measure(2.0)],
+            uuid.uuid4(): [measure(3.0)],
+        }
+    )
+    assert list(cloud.values(known).values()) == [[1.0]]
+    with pytest.raises(storage.MetricDoesNotExist):
+        cloud.values(gone)
+    assert cloud.waiting() == 0
+
+
+def test_what_can_never_be_stored_does_not_wait(make_cloud):
+    cloud = make_cloud()
+    m = cloud.metric()
+    cloud.incoming.add_measures(
+        m.id, [measure(float("nan")), measure(7.0, 1), measure(float("inf"))]
+    )
+    assert list(cloud.values(m).values()) == [[7.0]]
+    assert cloud.waiting() == 0
+
+
+def test_what_is_no_measure_is_an_error(make_cloud):
+    cloud = make_cloud()
+    m = cloud.metric()
+    with pytest.raises((TypeError, ValueError)):
+        cloud.incoming.add_measures(m.id, ["nonsense"])
+    assert cloud.waiting() == 0
+
+
+def test_outage(make_cloud, fresh_influxd, monkeypatch):
+    cloud = make_cloud(server=fresh_influxd, influxdb_timeout=5)
+    through = cloud.incoming._through()
+    monkeypatch.setattr(through.breaker, "_shortest", 0.0)
+    m = cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(0.0, 0)])
+    fresh_influxd.kill()
+    for i in range(1, 6):
+        cloud.incoming.add_measures(m.id, [measure(float(i), i)])
+    assert cloud.waiting() > 0
+    assert cloud.incoming.has_unprocessed(m.id)
+    # metricd can't help, and loses nothing either.
+    with pytest.raises(storage.StorageError):
+        cloud.metricd()
+    assert cloud.waiting() > 0
+    fresh_influxd.start()
+    # Straight through again, by itself, before metricd has come by.
+    before = cloud.waiting()
+    cloud.incoming.add_measures(m.id, [measure(6.0, 6)])
+    assert cloud.waiting() == before
+    assert next(iter(cloud.values(m).values()))[-1] == 6.0
+    cloud.metricd()
+    assert cloud.waiting() == 0
+    assert list(cloud.values(m).values()) == [[0, 1, 2, 3, 4, 5, 6]]
+
+
+def test_nobody_waits_for_a_server_that_is_known_to_be_away(
+    make_cloud, fresh_influxd, monkeypatch
+):
+    cloud = make_cloud(server=fresh_influxd, influxdb_timeout=2)
+    m = cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(0.0)])
+    through = cloud.incoming._through()
+    monkeypatch.setattr(through.breaker, "_shortest", 3600.0)
+    monkeypatch.setattr(through.breaker, "_longest", 3600.0)
+    os.kill(fresh_influxd.pid, signal.SIGSTOP)
+    asked = []
+    write = through.write
+    monkeypatch.setattr(
+        through, "write", lambda batch: (asked.append(1), write(batch))
+    )
+    try:
+        for i in range(20):
+            cloud.incoming.add_measures(m.id, [measure(float(i), i)])
+    finally:
+        os.kill(fresh_influxd.pid, signal.SIGCONT)
+    # The first found out, the others were told.
+    assert len(asked) == 1
+    assert cloud.waiting() > 0
+    monkeypatch.setattr(through.breaker, "_retry_at", 0.0)
+    cloud.metricd()
+    assert list(cloud.values(m).values()) == [[float(i) for i in range(20)]]
+
+
+def test_one_thread_tries_and_the_others_do_not_wait(
+    make_cloud, fresh_influxd
+):
+    cloud = make_cloud(server=fresh_influxd)
+    client = cloud.storage.client
+    tries = []
+    inside, let_go = threading.Event(), threading.Event()
+
+    def probe():
+        tries.append(1)
+        inside.set()
+        let_go.wait(30)
+        client.ping()
+
+    guard = breaker.Breaker(probe, shortest=0.0)
+    guard.failed(storage.StorageError("away"))
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(guard.allows()))
+    first.start()
+    assert inside.wait(30)
+    assert [guard.allows() for _ in range(10)] == [False] * 10
+    let_go.set()
+    first.join()
+    assert answers == [True]
+    assert tries == [1]
+    guard.succeeded()
+    assert guard.allows()
+
+
+def test_wrong_token_loses_nothing(make_cloud, caplog):
+    cloud = make_cloud(influxdb_token="of-somebody-else")
+    # Gnocchi's own set-up has put the root logger's handlers away.
+    logging.getLogger("gnocchi_influxdb").addHandler(caplog.handler)
+    m = cloud.metric()
+    cloud.incoming.add_measures(m.id, [measure(1.0)])
+    assert cloud.waiting() == 1
+    assert "influxdb_token" in caplog.text
+    assert "of-somebody-else" not in caplog.text
+
+
+def test_another_storage_takes_the_queue(make_conf, tmp_path):
+    conf = make_conf()
+    conf.set_override("driver", "file", "storage")
+    conf.set_override("file_basepath", str(tmp_path), "storage")
+    conf.set_override("driver", "influxdb", "incoming")
+    cloud = Cloud(conf)
+    try:
+        m = cloud.metric()
+        cloud.incoming.add_measures(m.id, [measure(1.0)])
+        assert cloud.waiting() == 1
+        cloud.storage.upgrade()
+        cloud.metricd()
+        assert list(cloud.values(m).values()) == [[1.0]]
+    finally:
+        cloud.close()
+
+
+def test_after_a_fork_nothing_is_shared(make_cloud):
+    cloud = make_cloud()
+    m = cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(0.0)])
+    children = []
+    for i in range(1, 4):
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                for j in range(10):
+                    cloud.incoming.add_measures(
+                        m.id, [measure(float(i), 10 * i + j)]
+                    )
+                status = cloud.waiting() and 2
+            finally:
+                os._exit(status)
+        children.append(child)
+    cloud.incoming.add_measures(m.id, [measure(9.0, 60)])
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    (values,) = cloud.values(m).values()
+    assert values == [0.0] + [1.0] * 10 + [2.0] * 10 + [3.0] * 10 + [9.0]
+
+
+def test_many_threads_and_new_policies(make_cloud):
+    cloud = make_cloud()
+    metrics = [cloud.metric("high") for _ in range(8)]
+    errors = []
+
+    def post(offset):
+        try:
+            for i in range(15):
+                cloud.incoming.add_measures_batch(
+                    {
+                        m.id: [measure(float(offset), offset + 8 * i)]
+                        for m in metrics
+                    }
+                )
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=post, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert cloud.waiting() == 0
+    for m in metrics:
+        (values,) = cloud.values(m).values()
+        assert values == [float(i % 8) for i in range(120)]
