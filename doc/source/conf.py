@@ -1,0 +1,33 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import importlib.metadata
+
+project = "gnocchi-influxdb"
+author = "the gnocchi-influxdb contributors"
+copyright = author
+release = version = importlib.metadata.version(project)
+
+extensions = [
+    "openstackdocstheme",
+    "oslo_config.sphinxext",
+    "reno.sphinxext",
+]
+
+html_theme = "openstackdocs"
+html_static_path = ["_static"]
+pygments_style = "native"
+
+# Not hosted by OpenStack: no bug tracker of its own, no list of releases.
+openstackdocs_auto_name = False
+openstackdocs_auto_version = False
+openstackdocs_pdf_link = False

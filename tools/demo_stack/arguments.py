@@ -1,0 +1,59 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Gnocchi on InfluxDB, with real measures of this host.
+
+Starts a private InfluxDB, PostgreSQL and Gnocchi, sends CPU, memory and
+network measures each second through Gnocchi's HTTP API, reads aggregates
+back, checks and shows them, and removes everything again.
+"""
+
+import argparse
+import functools
+
+
+def _at_least(lowest: int, text: str) -> int:
+    number = int(text)
+    if number < lowest:
+        raise argparse.ArgumentTypeError(f"{lowest} at least")
+    return number
+
+
+def parse() -> argparse.Namespace:
+    """The arguments of the command line; ends the program with a bad one."""
+    parser = argparse.ArgumentParser(
+        prog="tools/demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--seconds",
+        type=functools.partial(_at_least, 2),
+        default=20,
+        metavar="N",
+        help="how long to measure (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave everything running, and measured, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the result as JSON, and nothing else, on stdout",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # tools/demo asks before there is a virtual environment.
+    parse()

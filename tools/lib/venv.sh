@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# Makes the checkout's virtual environment; sourced by tools/test and
+# tools/demo. Sets VENV and PYTHON.
+#
+# GNOCCHI_INFLUXDB_VENV puts the environment elsewhere, GNOCCHI_INFLUXDB_PYTHON
+# names the interpreter to make it with.
+
+venv_say() {
+    printf '%s\n' "$*" >&2
+}
+
+# Runs a command, its output in a log, saying now and then that it goes on.
+venv_run() {
+    local message=$1 log=$2 started=$SECONDS told=$SECONDS pid
+    shift 2
+    "$@" >"$log" 2>&1 &
+    pid=$!
+    # The terminal's Ctrl-C reaches the command itself, other signals do not.
+    trap 'kill "$pid" 2>/dev/null' TERM HUP
+    while kill -0 "$pid" 2>/dev/null; do
+        sleep 0.5
+        if ((SECONDS - told >= 15)); then
+            told=$SECONDS
+            venv_say "$message ($((SECONDS - started)) s)"
+        fi
+    done
+    trap - TERM HUP
+    if ! wait "$pid"; then
+        venv_say "failed: $*"
+        tail -n 25 "$log" >&2
+        return 1
+    fi
+}
+
+# What the installed packages follow from.
+venv_wanted() {
+    local root=$1
+    cksum "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" |
+        awk '{ print $1, $2 }'
+    "$VENV/bin/python" --version
+}
+
+venv_ready() {
+    local root=$1
+    local base=${GNOCCHI_INFLUXDB_PYTHON:-python3}
+    VENV=${GNOCCHI_INFLUXDB_VENV:-$root/.venv}
+    # Made absolute: tools/test changes directory.
+    [[ $VENV == /* ]] || VENV=$PWD/$VENV
+    PYTHON=$VENV/bin/python
+
+    if ! "$PYTHON" -c '' 2>/dev/null; then
+        if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+            2>/dev/null; then
+            venv_say "Python 3.10 or later is needed; $base is" \
+                "$("$base" --version 2>&1 || true)." \
+                "GNOCCHI_INFLUXDB_PYTHON can name another."
+            return 1
+        fi
+        venv_say "making the virtual environment $VENV ..."
+        if ! "$base" -m venv --clear "$VENV"; then
+            rm -rf "$VENV"
+            venv_say "$base can't make one; Debian has it in python3-venv."
+            return 1
+        fi
+    fi
+
+    # Two runs at a time must not install at a time.
+    exec {venv_lock}>"$VENV/.lock"
+    if ! flock --nonblock "$venv_lock"; then
+        venv_say "another run is installing packages, waiting for it ..."
+        flock "$venv_lock"
+    fi
+    local stamp=$VENV/.installed wanted
+    wanted=$(venv_wanted "$root")
+    if [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]]; then
+        venv_say "installing the packages for the tests and the demo," \
+            "one to three minutes ..."
+        rm -f "$stamp"
+        venv_run "still installing" "$VENV/install.log" \
+            "$PYTHON" -m pip install --disable-pip-version-check \
+            --editable "${root}[test]" || return 1
+        printf '%s\n' "$wanted" >"$stamp"
+        venv_say "packages installed."
+    fi
+    exec {venv_lock}>&-
+}
