@@ -15,8 +15,10 @@ that InfluxDB does not compute (pure).
 =====================  ==================================================
 mean sum count min      by InfluxDB, in its storage engine
 max first last
+rate:mean rate:sum      from the first, the last and the count of each
+rate:count              window, where that is less than the points
 std median NNpct        here, by Gnocchi's carbonara, from the points
-rate:*                  here, from the differences of neighbouring points
+rate:* otherwise        here, from the differences of neighbouring points
 =====================  ==================================================
 
 InfluxDB's own stddev and quantile are no alternative: a Flux script runs
@@ -49,6 +51,27 @@ _CALENDAR_PERIODS = {
 def ns_of(duration: Any) -> int:
     """A timedelta64 of any unit in nanoseconds."""
     return int(numpy.timedelta64(duration, "ns").astype("int64"))
+
+
+#: What a rate can be computed from without its points.
+ENDS = ("first", "last", "count")
+
+_RATES_FROM_ENDS = frozenset(["rate:mean", "rate:sum", "rate:count"])
+
+# A window of how many times the finest granularity has so many points that
+# its three ends are less work.
+_DENSE = 4
+
+
+def has_ends(method: str, granularity: Any, finest: Any) -> bool:
+    """Whether a rate is best computed from the ends of its windows.
+
+    :param granularity: of the rate.
+    :param finest: of the archive policy: points lie about as far apart.
+    """
+    return method in _RATES_FROM_ENDS and ns_of(granularity) >= _DENSE * ns_of(
+        finest
+    )
 
 
 def is_pushed_down(method: str) -> bool:
@@ -132,6 +155,45 @@ def compute(points: Array, aggregation: Any) -> Any:
     return _aggregate(
         GroupedPoints(points, aggregation.granularity), aggregation
     )
+
+
+def rate_from_ends(
+    first: Array, last: Array, count: Array, aggregation: Any
+) -> Any:
+    """A rate without its points.
+
+    The differences in a window add up to its last point less the one before
+    its first; and that one counts exactly if it is in the window just before
+    (see `GroupedPoints`), whose last it is then.
+
+    :param first: structured array (`timestamps` of windows, `values`).
+    :param last: the same of the last points.
+    :param count: the same of the numbers of points.
+    :param aggregation: with one of the methods that `has_ends` knows.
+    """
+    # Asked for one after the other, they may differ in a point just written.
+    times = numpy.intersect1d(
+        numpy.intersect1d(first["timestamps"], last["timestamps"]),
+        count["timestamps"],
+    )
+    f, l, n = (  # noqa: E741
+        ends["values"][numpy.isin(ends["timestamps"], times)]
+        for ends in (first, last, count)
+    )
+    before = f.copy()
+    number = n - 1
+    if len(times) > 1:
+        follows = times[1:] - times[:-1] == aggregation.granularity
+        before[1:][follows] = l[:-1][follows]
+        number[1:][follows] += 1
+    there = number > 0
+    values = number if aggregation.method == "rate:count" else l - before
+    values = values[there]
+    if aggregation.method == "rate:mean":
+        values = values / number[there]
+    series = empty(aggregation)
+    series.ts = carbonara.make_timeseries(times[there], values)
+    return series
 
 
 def resample(series: Any, sampling: Any) -> Any:

@@ -17,7 +17,7 @@ timespan, and it is made when the first measure for the policy arrives.
 
 import logging
 import re
-import threading
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -42,6 +42,13 @@ _SHARDS = 60
 
 _YEAR_1_TO_1970 = 62135596800  # s
 
+#: Seconds after which a bucket that is known is looked at again. InfluxDB
+#: has no way to change one only if it is as it was seen, so a process with an
+#: older definition may undo what another has just lengthened; InfluxDB looks
+#: every 30 minutes for what has expired.
+LOOK_AGAIN = 600
+_LENGTHEN_TRIES = 3
+
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.-]")
 
 
@@ -55,6 +62,11 @@ class Bucket(NamedTuple):
     name: str
     retention: int
     shard_duration: int
+
+
+class _Known(NamedTuple):
+    retention: int
+    look_again: float
 
 
 def name(prefix: str, policy: str) -> str:
@@ -134,10 +146,10 @@ class Buckets:
         self._client = client
         self._prefix = prefix
         self._expire = expire
-        # Name -> retention that is known to be in force. Only ever too
-        # short: nobody but us shrinks it on purpose.
-        self._known: dict[str, int] = {}
-        self._lock = threading.Lock()
+        # No lock: it would have to be held while the server is asked, and
+        # when that does not answer one would wait for all the others. Making
+        # a bucket twice is harmless.
+        self._known: dict[str, _Known] = {}
 
     def name(self, policy: Any) -> str:
         """Name of the bucket of an archive policy."""
@@ -152,7 +164,7 @@ class Buckets:
         self._known.pop(bucket, None)
 
     def ensure(self, policy: Any) -> str:
-        """Make sure that the policy's bucket is there and keeps enough.
+        """See that the policy's bucket is there and keeps enough.
 
         A bucket that keeps points for longer than the policy asks is left as
         it is: another process may know a newer definition than this one.
@@ -163,27 +175,54 @@ class Buckets:
         bucket = self.name(policy)
         wanted = self.retention(policy)
         known = self._known.get(bucket)
-        if known is None or longer(wanted, known):
-            with self._lock:
-                known = self._known.get(bucket)
-                if known is None or longer(wanted, known):
-                    self._known[bucket] = self._bring_about(bucket, wanted)
+        if (
+            known is None
+            or longer(wanted, known.retention)
+            or known.look_again <= time.monotonic()
+        ):
+            if known is not None and not longer(wanted, known.retention):
+                # Other threads need not look, too.
+                self._remember(bucket, known.retention)
+            try:
+                self._remember(bucket, self._bring_about(bucket, wanted))
+            except BaseException:
+                self.forget(bucket)
+                raise
         return bucket
 
+    def _remember(self, bucket: str, retention: int) -> None:
+        self._known[bucket] = _Known(
+            retention, time.monotonic() + LOOK_AGAIN
+        )
+
     def _bring_about(self, bucket: str, wanted: int) -> int:
+        """Make or lengthen a bucket.
+
+        :return: the retention to be content with until the next look.
+        """
         found = self.find(bucket)
         if found is None:
             found = self._create(bucket, wanted)
-        if found is not None and longer(wanted, found.retention):
-            self._lengthen(found, wanted)
+        tries = _LENGTHEN_TRIES
+        while found is not None and longer(wanted, found.retention) and tries:
+            tries -= 1
+            if not self._lengthen(found, wanted):
+                break
+            # Somebody else may have changed it at the same moment.
+            found = self.find(bucket)
         if found is None or longer(wanted, found.retention):
             return wanted
         return found.retention
 
     def find(self, bucket: str) -> Bucket | None:
         """The bucket of that name, if there is one that the token may see."""
-        # With an org= the server answers 404 where there is none.
-        found = self._client.get_json("buckets", name=bucket).get("buckets")
+        # A token may see buckets of other organizations, of the same name.
+        try:
+            found = self._client.get_json(
+                "buckets", name=bucket, org=self._client.org
+            ).get("buckets")
+        except exceptions.BucketNotFoundError:
+            return None
         if not found:
             return None
         rules = found[0].get("retentionRules") or [{}]
@@ -211,7 +250,10 @@ class Buckets:
                 raise
             # Another process was faster, with a definition that may be
             # another.
-            return self.find(bucket)
+            found = self.find(bucket)
+            if found is None:
+                raise
+            return found
         except exceptions.AccessError:
             # It may be one that the token can write to and not see.
             self._require_by_hand(bucket, wanted)
@@ -241,7 +283,7 @@ class Buckets:
                 " write it"
             ) from None
 
-    def _lengthen(self, found: Bucket, wanted: int) -> None:
+    def _lengthen(self, found: Bucket, wanted: int) -> bool:
         try:
             # A change keeps what it does not name, the shards' duration too.
             self._client.send_json(
@@ -263,13 +305,14 @@ class Buckets:
                 wanted,
                 shard_duration(wanted),
             )
-        else:
-            LOG.info(
-                "Bucket %s of %s now keeps its points for %s",
-                found.name,
-                self._client,
-                _spelled(wanted),
-            )
+            return False
+        LOG.info(
+            "Bucket %s of %s now keeps its points for %s",
+            found.name,
+            self._client,
+            _spelled(wanted),
+        )
+        return True
 
 
 def _rules(seconds: int) -> list[dict[str, Any]]:

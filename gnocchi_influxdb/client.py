@@ -18,7 +18,6 @@ point, a table and a row) costs more than the request itself.
 
 import gzip
 import json
-import logging
 import os
 import threading
 import urllib.parse
@@ -26,12 +25,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import influxdb_client
-import tenacity
 import urllib3
 
-from gnocchi_influxdb import exceptions, replies, tls
-
-LOG = logging.getLogger(__name__)
+from gnocchi_influxdb import (
+    exceptions,
+    influxql_response,
+    replies,
+    retries,
+    tls,
+)
 
 #: Connections kept open. Far more than a process has threads, since one
 #: that has no room in the pool is closed after each request.
@@ -56,7 +58,6 @@ class Client:
         self._conf = conf
         if max_retries is None:
             max_retries = conf.influxdb_max_retries
-        self._max_retries = max_retries
         url = urllib.parse.urlsplit(conf.influxdb_url)
         self._path = url.path.rstrip("/")
         #: The server, fit to be shown: credentials in a URL are left out.
@@ -70,21 +71,7 @@ class Client:
         self._pid: int | None = None
         self._pool: Any = None
         self._headers: dict[str, str] = {}
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(
-                exceptions.UnavailableError
-            ),
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(1 + max_retries),
-                tenacity.stop_after_delay(conf.influxdb_timeout),
-            ),
-            wait=replies.wait_as_asked(
-                tenacity.wait_random_exponential(multiplier=0.2, max=5),
-                longest=conf.influxdb_timeout,
-            ),
-            before_sleep=self._log_retry,
-            reraise=True,
-        )
+        self._retrying = retries.retrying(max_retries, conf.influxdb_timeout)
 
     def __str__(self) -> str:
         return f"{self.url} (organization {self.org})"
@@ -143,22 +130,33 @@ class Client:
         """
         self.write(bucket, b"")
 
-    def influxql(self, bucket: str, statement: str) -> None:
-        """Run one InfluxQL statement that answers nothing.
+    def influxql(self, bucket: str, statement: str) -> bytes:
+        """Answer of one InfluxQL statement: MessagePack, times in ns.
 
-        :raises QueryError: the statement failed.
+        The answer may hold an error, but for that of a missing bucket.
+
         :raises BucketNotFoundError: there is no bucket of that name that the
-            token may read and write.
+            token may read.
         """
         reply = self._request(
             "POST",
             "/query",
             urllib.parse.urlencode(
-                {"db": bucket, "q": statement, "org": self.org}
+                {
+                    "db": bucket,
+                    "q": statement,
+                    "epoch": "ns",
+                    "org": self.org,
+                }
             ).encode(),
-            {"Content-Type": "application/x-www-form-urlencoded"},
+            {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Accept": influxql_response.CONTENT_TYPE,
+            },
         )
-        replies.check_influxql(self.url, bucket, reply)
+        data: bytes = reply.data
+        replies.check_database(self.url, bucket, data)
+        return data
 
     def delete(self, bucket: str, predicate: str) -> None:
         """Delete all points that a predicate of /api/v2/delete selects."""
@@ -290,12 +288,3 @@ class Client:
         if conf.influxdb_gzip:
             self._headers["Accept-Encoding"] = "gzip"
         self._pool = api.rest_client.pool_manager.connection_from_url(self.url)
-
-    def _log_retry(self, state: tenacity.RetryCallState) -> None:
-        assert state.outcome is not None
-        LOG.warning(
-            "%s; trying again (%d of %d)",
-            state.outcome.exception(),
-            state.attempt_number,
-            self._max_retries,
-        )

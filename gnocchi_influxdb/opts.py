@@ -77,6 +77,16 @@ STORAGE_OPTS = [
         max=1000000,
         help="Largest number of points in one write.",
     ),
+    cfg.StrOpt(
+        "influxdb_query_language",
+        default="auto",
+        choices=[
+            ("auto", "whichever is faster for the call at hand"),
+            ("flux", "Flux only"),
+            ("influxql", "InfluxQL only"),
+        ],
+        help="Language of the queries. Both give the same answers.",
+    ),
     cfg.BoolOpt(
         "influxdb_gzip",
         default=False,

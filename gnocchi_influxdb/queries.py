@@ -9,82 +9,150 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Asking InfluxDB for windows and points, in few requests."""
+"""Asking InfluxDB for windows and points, in few requests and in the language
+that it answers sooner.
+"""
 
 import dataclasses
+import logging
+import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy
 import numpy.typing
 from gnocchi import utils
 
-from gnocchi_influxdb import aggregates, exceptions, flux, response
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
+from gnocchi_influxdb import (
+    exceptions,
+    flux,
+    influxql,
+    influxql_response,
+    loader,
+    response,
+)
+
+LOG = logging.getLogger(__name__)
 
 Array = numpy.typing.NDArray[Any]
 Rows = dict[uuid.UUID, Array]
+
+#: A read of the points themselves, and of the newest one of each metric.
+POINTS = "points"
+NEWEST = "newest"
+
+# Up to how many metrics InfluxQL is the faster of the two, by what is asked
+# for (benchmarks/, InfluxDB 2.9.1). A Flux script takes 5 ms to compile;
+# InfluxQL pays for each window of each metric, and next to nothing for points.
+_INFLUXQL_WINDOWS = 4
+_INFLUXQL_POINTS = 50
 
 _NO_POINTS = numpy.empty(
     0, dtype=[("timestamps", "<M8[ns]"), ("values", "<f8")]
 )
 
 
-@dataclasses.dataclass(eq=False)
-class Job:
-    """One read: some aggregations of some metrics of one bucket.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of a bucket, for whatever metrics.
 
-    :ivar method: the method that InfluxDB computes, for the one aggregation
-        there is then; None: read the points.
+    :ivar what: a window function, `POINTS` or `NEWEST`.
     :ivar start: ns since the epoch, None: from the first point.
     :ivar stop: ns since the epoch, exclusive, None: to the last point.
-    :ivar rows: what was read; metrics without any are not in it.
+    :ivar every: length of a window, ns; 0 where there are none.
     """
 
     bucket: str
-    method: str | None
-    aggregations: tuple[Any, ...]
-    metrics: list[Any]
+    what: str
     start: int | None = None
     stop: int | None = None
-    rows: Rows = dataclasses.field(default_factory=dict)
+    every: int = 0
 
     def is_empty(self) -> bool:
         """Whether nothing lies in its range; InfluxDB takes that amiss."""
         start = 0 if self.start is None else self.start
         return self.stop is not None and start >= self.stop
 
+    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+        """The query in Flux."""
+        if self.what == POINTS:
+            return flux.points(self.bucket, metrics, self.start, self.stop)
+        if self.what == NEWEST:
+            return flux.newest(self.bucket, metrics)
+        return flux.windows(
+            self.bucket,
+            metrics,
+            self.start,
+            self.stop,
+            self.every,
+            self.what,
+        )
+
+    def influxql(self, metrics: Sequence[uuid.UUID]) -> tuple[str, str]:
+        """The query in InfluxQL, and the column that it answers."""
+        if self.what == POINTS:
+            return (
+                influxql.points(metrics, self.start, self.stop),
+                influxql.POINTS,
+            )
+        if self.what == NEWEST:
+            return influxql.newest(metrics), "last"
+        return (
+            influxql.windows(
+                metrics, self.start, self.stop, self.every, self.what
+            ),
+            self.what,
+        )
+
 
 class Asker:
-    """Puts queries to one server."""
+    """Puts queries to one server.
+
+    :param language: flux, influxql, or auto for the faster one.
+    """
 
     def __init__(
-        self, client: client_.Client, buckets: buckets_.Buckets
+        self,
+        client: client_.Client,
+        buckets: buckets_.Buckets,
+        language: str,
     ) -> None:
         self._client = client
         self._buckets = buckets
+        self._language = language
+        # Buckets that /query does not show, and Flux does.
+        self._flux_only: set[str] = set()
+        self._loader = loader.Loader[Query](
+            self._answer,
+            largest=flux.METRICS_PER_QUERY,
+            # The server has all processors busy with that many.
+            at_once=max(2, os.cpu_count() or 1),
+        )
 
-    def run(self, jobs: Iterable[Job]) -> None:
-        """Fill the rows of jobs."""
-        requests = []
-        for job in jobs:
-            ids = [metric.id for metric in job.metrics]
-            for chunk in utils.grouper(ids, flux.METRICS_PER_QUERY):
-                if job.method is None:
-                    text = flux.points(job.bucket, chunk, job.start, job.stop)
-                else:
-                    text = flux.windows(
-                        job.bucket,
-                        chunk,
-                        job.start,
-                        job.stop,
-                        aggregates.ns_of(job.aggregations[0].granularity),
-                        job.method,
-                    )
-                requests.append((job.bucket, text, job.rows.update))
-        self._ask(requests)
+    def ask(
+        self, questions: Iterable[tuple[Query, Sequence[uuid.UUID]]]
+    ) -> list[Rows]:
+        """Answer questions, side by side; metrics without any are absent."""
+        asked = list(questions)
+        requests = [
+            (number, query, chunk)
+            for number, (query, ids) in enumerate(asked)
+            if not query.is_empty()
+            for chunk in utils.grouper(ids, flux.METRICS_PER_QUERY)
+        ]
+        answers: list[Rows] = [{} for _ in asked]
+
+        def one(number: int, query: Query, chunk: Sequence[uuid.UUID]) -> None:
+            answers[number].update(self._loader.load(query, chunk))
+
+        if len(requests) == 1:
+            one(*requests[0])
+        elif requests:
+            utils.parallel_map(one, requests)
+        return answers
 
     def newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int]:
         """Time of the newest point of each metric that has any."""
@@ -92,16 +160,12 @@ class Asker:
         for metric in metrics:
             bucket = self._buckets.name(metric.archive_policy)
             ids.setdefault(bucket, []).append(metric.id)
-        rows: Rows = {}
-        self._ask(
-            [
-                (bucket, flux.newest(bucket, chunk), rows.update)
-                for bucket, of_bucket in ids.items()
-                for chunk in utils.grouper(of_bucket, flux.METRICS_PER_QUERY)
-            ]
-        )
         return {
             metric: int(points["timestamps"][-1].astype("int64"))
+            for rows in self.ask(
+                (Query(bucket, NEWEST), of_bucket)
+                for bucket, of_bucket in ids.items()
+            )
             for metric, points in rows.items()
         }
 
@@ -110,33 +174,61 @@ class Asker:
     ) -> Array:
         """Points of one metric."""
         bucket = self._buckets.name(metric.archive_policy)
-        rows: Rows = {}
-        self._ask_one(
-            bucket,
-            flux.points(bucket, [metric.id], start, stop),
-            rows.update,
-        )
+        query = Query(bucket, POINTS, start, stop)
+        (rows,) = self.ask([(query, [metric.id])])
         return rows.get(metric.id, _NO_POINTS)
 
-    def _ask(
-        self, requests: Sequence[tuple[str, str, Callable[[Rows], None]]]
-    ) -> None:
-        if len(requests) == 1:
-            self._ask_one(*requests[0])
-        elif requests:
-            utils.parallel_map(self._ask_one, requests)
+    def _answer(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
+        if self._prefers_influxql(query, len(ids)):
+            try:
+                return self._in_influxql(query, ids)
+            except exceptions.ConfigurationError:
+                if self._language != "auto":
+                    raise
+                rows = self._in_flux(query, ids)
+                LOG.info(
+                    "%s has no /query, so all is asked in Flux", self._client
+                )
+                self._language = "flux"
+                return rows
+            except exceptions.BucketNotFoundError:
+                if self._language == "auto":
+                    rows = self._in_flux(query, ids)
+                    if rows:
+                        self._flux_only.add(query.bucket)
+                    return rows
+                if self._is_absent(query.bucket):
+                    return {}
+                raise exceptions.AccessError(
+                    f"InfluxDB at {self._client.url} has the bucket"
+                    f" {query.bucket!r}, but does not show it to InfluxQL"
+                    " with the token in [storage] influxdb_token; [storage]"
+                    " influxdb_query_language = flux does not need that"
+                ) from None
+        return self._in_flux(query, ids)
 
-    def _ask_one(
-        self, bucket: str, text: str, use: Callable[[Rows], None]
-    ) -> None:
+    def _prefers_influxql(self, query: Query, metrics: int) -> bool:
+        if self._language != "auto":
+            return self._language == "influxql"
+        if query.bucket in self._flux_only:
+            return False
+        return metrics <= (
+            _INFLUXQL_POINTS if query.what == POINTS else _INFLUXQL_WINDOWS
+        )
+
+    def _in_influxql(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
+        statement, column = query.influxql(ids)
+        body = self._client.influxql(query.bucket, statement)
+        (answer,) = influxql_response.parse_influxql(body, [[column]])
+        return answer[column]
+
+    def _in_flux(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
+        text = query.flux(ids)
         try:
             body = self._client.query(text)
         except exceptions.BucketNotFoundError:
-            # Absent, or hidden from the token? A write can tell.
-            try:
-                self._client.probe(bucket)
-            except exceptions.BucketNotFoundError:
-                return
+            if self._is_absent(query.bucket):
+                return {}
             try:
                 body = self._client.query(text)  # made in between?
             except exceptions.BucketNotFoundError as e:
@@ -144,4 +236,15 @@ class Asker:
                     f"{e}: it is there, but the token in [storage]"
                     " influxdb_token may not read it"
                 ) from None
-        use(response.parse_flux(body))
+        return response.parse_flux(body)
+
+    def _is_absent(self, bucket: str) -> bool:
+        """Whether a bucket that is not found is not hidden from the token.
+
+        :raises AccessError: it is.
+        """
+        try:
+            self._client.probe(bucket)
+        except exceptions.BucketNotFoundError:
+            return True
+        return False

@@ -9,12 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Reading aggregates: what a call has to ask for, and what it answers.
-
-A call may be for any number of metrics and aggregations. What can share a
-query does: metrics of one bucket with the same method and granularity, and
-all methods that are computed here from the same points.
-"""
+"""Reading aggregates: from what InfluxDB answers to what Gnocchi is told."""
 
 import time
 import uuid
@@ -24,7 +19,7 @@ from typing import Any
 import numpy
 from gnocchi import storage
 
-from gnocchi_influxdb import aggregates, queries, spans
+from gnocchi_influxdb import aggregates, plan, queries, spans
 from gnocchi_influxdb import buckets as buckets_
 
 
@@ -51,42 +46,39 @@ class _Call:
         span: spans.Span,
     ) -> None:
         self._asker = asker
-        self._buckets = buckets
         self._wanted = wanted
         self._span = span
         self._now = time.time_ns()
+        self._plan = plan.Plan(buckets, wanted, span, self._now)
         # Times of the newest points of the metrics that were looked at; None
         # for a metric without a point.
         self._newest: dict[uuid.UUID, int | None] = {}
-        # Start of the first window that was read, where that is later than
-        # the one that was asked for.
-        self._read_from: dict[tuple[uuid.UUID, Any], int] = {}
 
     def answer(self) -> dict[Any, dict[Any, Any]]:
-        jobs = self._jobs()
-        self._look_up_newest(
-            metric
-            for job in jobs
-            for metric in job.metrics
-            if any(self._is_short(metric, a) for a in job.aggregations)
-        )
-        for job in jobs:
-            self._bound(job)
-        self._asker.run(job for job in jobs if not job.is_empty())
+        self._look_up_newest(self._plan.need_newest())
+        self._plan.bound(self._newest)
+        jobs = self._plan.jobs
+        self._run(jobs)
         answers: dict[Any, dict[Any, Any]] = {
             metric: {a: aggregates.empty(a) for a in aggregations}
             for metric, aggregations in self._wanted.items()
         }
         for job in jobs:
             for metric in job.metrics:
-                points = job.rows.get(metric.id)
-                if points is not None:
+                rows = [job.rows[what].get(metric.id) for what in job.what]
+                if all(points is not None for points in rows):
                     for aggregation in job.aggregations:
                         answers[metric][aggregation] = self._series(
-                            aggregation, points
+                            aggregation, job.what, rows
                         )
         self._require_existence(
-            answers, {id_ for job in jobs for id_ in job.rows}
+            answers,
+            {
+                id_
+                for job in jobs
+                for rows in job.rows.values()
+                for id_ in rows
+            },
         )
         for metric, series in answers.items():
             for aggregation in series:
@@ -116,89 +108,41 @@ class _Call:
         if unknown:
             self._newest.update(self._asker.newest(unknown.values()))
 
-    # What to ask -----------------------------------------------------------
-
-    def _jobs(self) -> list[queries.Job]:
-        jobs: dict[Any, queries.Job] = {}
-        for metric, aggregations in self._wanted.items():
-            bucket = self._buckets.name(metric.archive_policy)
-            raw = []
-            for a in aggregations:
-                if self._span.is_empty(a):
-                    continue
-                if not aggregates.is_pushed_down(a.method):
-                    raw.append(a)
-                    continue
-                job = queries.Job(bucket, a.method, (a,), [])
-                jobs.setdefault((bucket, a), job).metrics.append(metric)
-            if raw:
-                job = queries.Job(bucket, None, tuple(raw), [])
-                jobs.setdefault((bucket, job.aggregations), job)
-                jobs[bucket, job.aggregations].metrics.append(metric)
-        return list(jobs.values())
-
-    def _is_short(self, metric: Any, aggregation: Any) -> bool:
-        """Whether a read could meet far more windows than it may answer.
-
-        True for a definition that ends long before its bucket does, and a
-        range that begins long before the definition ends.
-        """
-        if aggregation.timespan is None:
-            return False
-        timespan = aggregates.ns_of(aggregation.timespan)
-        start, _stop = self._span.windows(aggregation)
-        kept = self._buckets.retention(metric.archive_policy) * 10**9
-        return (kept == 0 or kept > 2 * timespan) and (
-            start is None or start < self._now - 2 * timespan
-        )
-
-    def _bound(self, job: queries.Job) -> None:
-        """Set the range of a read."""
-        bounds = []
-        for a in job.aggregations:
-            start, stop = self._span.windows(a)
-            if self._is_short(job.metrics[0], a):
-                oldest = [
-                    self._oldest(a, newest)
-                    for newest in (self._newest[m.id] for m in job.metrics)
-                    if newest is not None
-                ]
-                start = max([start or 0, min(oldest, default=0)])
-                for m in job.metrics:
-                    self._read_from[m.id, a] = start
-            if start is not None and aggregates.is_rate(a.method):
-                start -= aggregates.ns_of(a.granularity)
-            bounds.append((start, stop))
-        starts = [start for start, _stop in bounds if start is not None]
-        stops = [stop for _start, stop in bounds if stop is not None]
-        job.start = max(min(starts), 0) if len(starts) == len(bounds) else None
-        job.stop = max(stops) if len(stops) == len(bounds) else None
-
-    @staticmethod
-    def _oldest(aggregation: Any, newest: int) -> int:
-        """Oldest window to be answered when a point is the newest."""
-        every = aggregates.ns_of(aggregation.granularity)
-        timespan = aggregates.ns_of(aggregation.timespan)
-        if not aggregates.is_pushed_down(aggregation.method):
-            # Not each window with a point has a deviation or a rate, so that
-            # of the newest point often has none yet.
-            timespan += 8 * every
-        return aggregates.floor(newest - timespan, every)
+    def _run(self, jobs: Sequence[plan.Job]) -> None:
+        asked = [
+            (job, query, [metric.id for metric in job.metrics])
+            for job in jobs
+            for query in job.queries()
+        ]
+        answers = self._asker.ask((query, ids) for _, query, ids in asked)
+        for (job, query, _), rows in zip(asked, answers, strict=True):
+            job.rows[query.what] = rows
 
     # What to make of it ----------------------------------------------------
 
-    def _series(self, aggregation: Any, points: queries.Array) -> Any:
+    def _series(
+        self,
+        aggregation: Any,
+        what: tuple[str, ...],
+        rows: Sequence[Any],
+    ) -> Any:
+        """Aggregate what was read of a metric."""
         if aggregates.is_pushed_down(aggregation.method):
             series = aggregates.empty(aggregation)
-            series.ts = points
+            series.ts = rows[0]
             return series
         start, stop = self._span.windows(aggregation)
-        if stop is not None:
-            times = points["timestamps"].view("int64")
-            points = points[: numpy.searchsorted(times, stop)]
-        series = aggregates.compute(points, aggregation)
+        if what == aggregates.ENDS:
+            first, last, count = rows
+            series = aggregates.rate_from_ends(first, last, count, aggregation)
+        else:
+            points = rows[0]
+            if stop is not None:
+                times = points["timestamps"].view("int64")
+                points = points[: numpy.searchsorted(times, stop)]
+            series = aggregates.compute(points, aggregation)
         if start is not None:
-            # Points before it were read for the differences only.
+            # What lies before it was read for the differences only.
             series.ts = series.ts[_position(series, start) :]
         return series
 
@@ -228,7 +172,7 @@ class _Call:
     def _truncated(self, metric: Any, series: Any) -> Any:
         """Without what lies a timespan or more before the newest value."""
         aggregation = series.aggregation
-        start = self._read_from.get((metric.id, aggregation))
+        start = self._plan.read_from.get((metric.id, aggregation))
         if start is None and not len(series):
             return series
         known = _time(series.last) if len(series) else 0
@@ -253,9 +197,8 @@ class _Call:
         start = max(aggregates.floor(oldest, every) - every, 0)
         if stop is not None and start >= stop:
             return aggregates.empty(aggregation)
-        return self._series(
-            aggregation, self._asker.points(metric, start, stop)
-        )
+        points = self._asker.points(metric, start, stop)
+        return self._series(aggregation, (queries.POINTS,), [points])
 
     def _newest_window(self, metric: Any, aggregation: Any, known: int) -> int:
         """Start of the newest window of a series that has a value.

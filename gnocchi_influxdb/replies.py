@@ -17,14 +17,18 @@ server by the functional tests.
 
 import json
 import re
+import ssl
 from typing import Any
 
-import tenacity
 import urllib3
 
 from gnocchi_influxdb import exceptions
 
 _DROPPED = re.compile(r"dropped[ =](\d+)")
+# Of a write, and of a query. Others, S3 for one, have buckets, too.
+_NO_BUCKET = re.compile(r'bucket ".*" not found$|could not find bucket ".*"$')
+# urllib3 begins with the repr of its connection.
+_REPR = re.compile(r"^<[^<>]*>: ")
 _BUSY = frozenset([429, 500, 502, 503, 504])
 
 
@@ -36,44 +40,34 @@ class RetryAfterError(exceptions.UnavailableError):
         self.seconds = seconds
 
 
-class wait_as_asked(tenacity.wait.wait_base):
-    """Wait as long as the server asks, or as another strategy says."""
-
-    def __init__(
-        self, otherwise: tenacity.wait.wait_base, longest: float
-    ) -> None:
-        self.otherwise = otherwise
-        self.longest = longest
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        outcome = retry_state.outcome
-        error = outcome.exception() if outcome is not None else None
-        if isinstance(error, RetryAfterError):
-            return min(error.seconds, self.longest)
-        return float(self.otherwise(retry_state))
-
-
 def transport_error(
     url: str, error: urllib3.exceptions.HTTPError
 ) -> exceptions.InfluxDBError:
     """What a failure below HTTP means."""
-    if isinstance(error, urllib3.exceptions.SSLError):
+    said = _REPR.sub("", str(error))
+    # A connection that ends inside of TLS is one that ends, no more: the
+    # server behind a proxy may be restarting.
+    if isinstance(error, urllib3.exceptions.SSLError) and not any(
+        isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        for reason in (error, *error.args)
+    ):
         return exceptions.ConfigurationError(
-            f"No TLS with InfluxDB at {url}: {error}. See [storage]"
+            f"No TLS with InfluxDB at {url}: {said}. See [storage]"
             " influxdb_url, influxdb_cafile, influxdb_certfile and"
             " influxdb_keyfile"
         )
     if isinstance(error, urllib3.exceptions.DecodeError):
         return exceptions.ResponseError(
-            f"The answer of InfluxDB at {url} can't be decompressed: {error}"
+            f"The answer of InfluxDB at {url} can't be decompressed: {said}"
         )
-    if isinstance(error, urllib3.exceptions.TimeoutError):
-        what = "did not answer within [storage] influxdb_timeout"
-    elif isinstance(error, urllib3.exceptions.NewConnectionError):
+    # Some versions of urllib3 count this one among the timeouts.
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
         what = "can't be reached ([storage] influxdb_url)"
+    elif isinstance(error, urllib3.exceptions.TimeoutError):
+        what = "did not answer within [storage] influxdb_timeout"
     else:
         what = "broke the connection"
-    return exceptions.UnavailableError(f"InfluxDB at {url} {what}: {error}")
+    return exceptions.UnavailableError(f"InfluxDB at {url} {what}: {said}")
 
 
 def error(
@@ -98,7 +92,7 @@ def error(
             " influxdb_token"
         )
     if status == 404:
-        if "bucket" in reason:
+        if _NO_BUCKET.search(reason):
             return exceptions.BucketNotFoundError(said)
         return exceptions.ConfigurationError(
             f"{said}. Is that the URL of an InfluxDB 2.x ([storage]"
@@ -137,17 +131,14 @@ def json_object(url: str, reply: Any) -> dict[str, Any]:
     return found
 
 
-def check_influxql(url: str, bucket: str, reply: Any) -> None:
-    """Raise what an InfluxQL statement reports inside of a 200."""
-    answer = json_object(url, reply)
-    reasons = [answer.get("error")] + [
-        result.get("error") for result in answer.get("results", ())
-    ]
-    for reason in filter(None, reasons):
-        said = f"InfluxDB at {url} says of bucket {bucket!r}: {reason}"
-        if "database not found" in reason or "no dbrp mapping" in reason:
-            raise exceptions.BucketNotFoundError(said)
-        raise exceptions.QueryError(said)
+def check_database(url: str, bucket: str, body: bytes) -> None:
+    """Raise for a bucket that InfluxQL does not find, inside of a 200."""
+    # Where it is an answer of many points it is not looked through.
+    start = body[:300]
+    if b"database not found" in start or b"no dbrp mapping" in start:
+        raise exceptions.BucketNotFoundError(
+            f"InfluxDB at {url} shows no bucket {bucket!r} to InfluxQL"
+        )
 
 
 def _reason(reply: Any) -> str:

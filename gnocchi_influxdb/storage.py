@@ -24,6 +24,7 @@ from gnocchi_influxdb import (
     client,
     exceptions,
     influxql,
+    influxql_response,
     line_protocol,
     opts,
     queries,
@@ -64,7 +65,9 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.buckets = buckets.Buckets(
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )
-        self._asker = queries.Asker(self.client, self.buckets)
+        self._asker = queries.Asker(
+            self.client, self.buckets, conf.influxdb_query_language
+        )
         self._writer = writes.Writer(
             self.client,
             self.buckets,
@@ -173,7 +176,10 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         try:
             # Through the tag index; /api/v2/delete looks at each series of
             # each shard.
-            self.client.influxql(bucket, influxql.delete([metric.id]))
+            influxql_response.parse_influxql(
+                self.client.influxql(bucket, influxql.delete([metric.id])),
+                [],
+            )
         except (
             exceptions.BucketNotFoundError,
             exceptions.ConfigurationError,

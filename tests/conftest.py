@@ -147,12 +147,14 @@ def indexer_driver(indexer_url: str) -> Iterator[Any]:
     from gnocchi.indexer import sqlalchemy
     from gnocchi.tests import utils
 
-    conf = service.prepare_service(
-        [],
-        conf=utils.prepare_conf(),
-        default_config_files=[],
-        skip_log_opts=True,
-    )
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OS_INDEXER__URL", indexer_url)
+        conf = service.prepare_service(
+            [],
+            conf=utils.prepare_conf(),
+            default_config_files=[],
+            skip_log_opts=True,
+        )
     url = sqlalchemy.SQLAlchemyIndexer._create_new_database(indexer_url)
     conf.set_override("url", url, "indexer")
     driver = indexer.get_driver(conf)

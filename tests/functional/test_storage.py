@@ -13,90 +13,35 @@
 
 import itertools
 import math
-import uuid
 
 import numpy
 import pytest
-from gnocchi import archive_policy, carbonara, indexer, storage
+from gnocchi import archive_policy, storage
 
 from gnocchi_influxdb.storage import InfluxDBStorage
 
-NS = 10**9
-T0 = 1704110400 * NS  # 2024-01-01T12:00:00Z
-METHODS = [
-    "mean",
-    "sum",
-    "count",
-    "min",
-    "max",
-    "first",
-    "last",
-    "std",
-    "median",
-    "1pct",
-    "95pct",
-    "rate:mean",
-    "rate:sum",
-    "rate:count",
-    "rate:max",
-    "rate:std",
-    "rate:90pct",
-]
+from .helpers import (
+    METHODS,
+    NS,
+    T0,
+    aggregation,
+    as_dict,
+    at,
+    metric,
+    policy,
+    read,
+    write,
+)
 
 
-@pytest.fixture
-def driver(make_conf):
-    return InfluxDBStorage(make_conf(influxdb_retention=False).storage)
-
-
-def policy(*definition, name="policy", methods=METHODS):
-    """An archive policy of (points, granularity in seconds)."""
-    return archive_policy.ArchivePolicy(name, 0, definition, methods)
-
-
-def metric(a_policy):
-    return indexer.Metric(uuid.uuid4(), a_policy)
-
-
-def measures(points):
-    """A Gnocchi array of {ns: value} or of pairs of them."""
-    pairs = list(points.items() if isinstance(points, dict) else points)
-    array = numpy.zeros(len(pairs), dtype=carbonara.TIMESERIES_ARRAY_DTYPE)
-    array["timestamps"] = numpy.array(
-        [t for t, _ in pairs], dtype="int64"
-    ).astype("datetime64[ns]")
-    array["values"] = [v for _, v in pairs]
-    return array
-
-
-def write(driver, points_by_metric, index):
-    driver.add_measures_to_metrics(
-        {m: measures(points) for m, points in points_by_metric.items()}, index
+@pytest.fixture(params=["auto", "flux", "influxql"])
+def driver(make_conf, request):
+    return InfluxDBStorage(
+        make_conf(
+            influxdb_retention=False,
+            influxdb_query_language=request.param,
+        ).storage
     )
-
-
-def at(ns):
-    return None if ns is None else numpy.datetime64(ns, "ns")
-
-
-def aggregation(a_metric, method, seconds):
-    return a_metric.archive_policy.get_aggregation(
-        method, numpy.timedelta64(int(seconds * NS), "ns")
-    )
-
-
-def read(driver, a_metric, method, seconds, start=None, stop=None, **more):
-    """{window start in ns: value}"""
-    wanted = aggregation(a_metric, method, seconds)
-    series = driver.get_aggregated_measures(
-        {a_metric: [wanted]}, at(start), at(stop), **more
-    )[a_metric][wanted]
-    return as_dict(series)
-
-
-def as_dict(series):
-    times = series.timestamps.astype("datetime64[ns]").astype("int64")
-    return dict(zip(times.tolist(), series.values.tolist(), strict=True))
 
 
 # The arithmetic, in Python's own integers and a value at a time.
@@ -408,8 +353,7 @@ class TestResample:
         if method.startswith("rate:"):
             times = sorted(inner)
             inner = {
-                b: inner[b] - inner[a]
-                for a, b in itertools.pairwise(times)
+                b: inner[b] - inner[a] for a, b in itertools.pairwise(times)
             }
             method = method[5:]
         wanted = expected(inner, method, sampling)

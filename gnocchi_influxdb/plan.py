@@ -1,0 +1,167 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a call has to ask for (pure).
+
+What can share a query does: metrics of one bucket with the same method and
+granularity, and all methods that are computed here from the same points.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gnocchi_influxdb import aggregates, queries, spans
+from gnocchi_influxdb import buckets as buckets_
+
+
+@dataclasses.dataclass(eq=False)
+class Job:
+    """One read: some aggregations of some metrics of one bucket.
+
+    :ivar what: what is asked of each metric, see `queries.Query`.
+    :ivar rows: what was read, by `what`.
+    """
+
+    bucket: str
+    what: tuple[str, ...]
+    aggregations: tuple[Any, ...]
+    metrics: list[Any]
+    start: int | None = None
+    stop: int | None = None
+    rows: dict[str, queries.Rows] = dataclasses.field(default_factory=dict)
+
+    def queries(self) -> list[queries.Query]:
+        """The queries of the job."""
+        every = (
+            0
+            if self.what == (queries.POINTS,)
+            else aggregates.ns_of(self.aggregations[0].granularity)
+        )
+        return [
+            queries.Query(self.bucket, what, self.start, self.stop, every)
+            for what in self.what
+        ]
+
+
+class Plan:
+    """The reads of one call.
+
+    :param now: ns since the epoch.
+    :ivar read_from: by metric and aggregation, start of the first window that
+        is read, where that is later than the one that was asked for.
+    """
+
+    def __init__(
+        self,
+        buckets: buckets_.Buckets,
+        wanted: Mapping[Any, Sequence[Any]],
+        span: spans.Span,
+        now: int,
+    ) -> None:
+        self._buckets = buckets
+        self._wanted = wanted
+        self._span = span
+        self._now = now
+        self.jobs = self._jobs()
+        self.read_from: dict[tuple[uuid.UUID, Any], int] = {}
+
+    def need_newest(self) -> list[Any]:
+        """Metrics whose newest point must be known before."""
+        return [
+            metric
+            for job in self.jobs
+            for metric in job.metrics
+            if any(self._is_short(metric, a) for a in job.aggregations)
+        ]
+
+    def bound(self, newest: Mapping[uuid.UUID, int | None]) -> None:
+        """Set the ranges of the reads.
+
+        :param newest: time of the newest point of those metrics.
+        """
+        for job in self.jobs:
+            self._bound(job, newest)
+
+    def _jobs(self) -> list[Job]:
+        jobs: dict[Any, Job] = {}
+        for metric, aggregations in self._wanted.items():
+            bucket = self._buckets.name(metric.archive_policy)
+            groups: dict[Any, list[Any]] = {}
+            for a in aggregations:
+                if not self._span.is_empty(a):
+                    groups.setdefault(self._group(metric, a), []).append(a)
+            for (what, _of), group in groups.items():
+                key = (bucket, what, tuple(group))
+                if key not in jobs:
+                    jobs[key] = Job(*key, metrics=[])
+                jobs[key].metrics.append(metric)
+        return list(jobs.values())
+
+    @staticmethod
+    def _group(metric: Any, aggregation: Any) -> tuple[tuple[str, ...], Any]:
+        """What is asked for an aggregation, and what shares that with it."""
+        method = aggregation.method
+        if aggregates.is_pushed_down(method):
+            return (method,), aggregation
+        finest = min(d.granularity for d in metric.archive_policy.definition)
+        if aggregates.has_ends(method, aggregation.granularity, finest):
+            return aggregates.ENDS, aggregation[1:]
+        return (queries.POINTS,), None
+
+    def _is_short(self, metric: Any, aggregation: Any) -> bool:
+        """Whether a read could meet far more windows than it may answer.
+
+        True for a definition that ends long before its bucket does, and a
+        range that begins long before the definition ends.
+        """
+        if aggregation.timespan is None:
+            return False
+        timespan = aggregates.ns_of(aggregation.timespan)
+        start, _stop = self._span.windows(aggregation)
+        kept = self._buckets.retention(metric.archive_policy) * 10**9
+        return (kept == 0 or kept > 2 * timespan) and (
+            start is None or start < self._now - 2 * timespan
+        )
+
+    def _bound(self, job: Job, newest: Mapping[uuid.UUID, int | None]) -> None:
+        """Set the range of a read."""
+        bounds = []
+        for a in job.aggregations:
+            start, stop = self._span.windows(a)
+            if self._is_short(job.metrics[0], a):
+                oldest = [
+                    self._oldest(a, time)
+                    for time in (newest[m.id] for m in job.metrics)
+                    if time is not None
+                ]
+                start = max([start or 0, min(oldest, default=0)])
+                for m in job.metrics:
+                    self.read_from[m.id, a] = start
+            if start is not None and aggregates.is_rate(a.method):
+                start -= aggregates.ns_of(a.granularity)
+            bounds.append((start, stop))
+        starts = [start for start, _stop in bounds if start is not None]
+        stops = [stop for _start, stop in bounds if stop is not None]
+        job.start = max(min(starts), 0) if len(starts) == len(bounds) else None
+        job.stop = max(stops) if len(stops) == len(bounds) else None
+
+    @staticmethod
+    def _oldest(aggregation: Any, newest: int) -> int:
+        """Oldest window to be answered when a point is the newest."""
+        every = aggregates.ns_of(aggregation.granularity)
+        timespan = aggregates.ns_of(aggregation.timespan)
+        if not aggregates.is_pushed_down(aggregation.method):
+            # Not each window with a point has a deviation or a rate, so that
+            # of the newest point often has none yet.
+            timespan += 8 * every
+        return aggregates.floor(newest - timespan, every)

@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Repeating what may go better the next time."""
+
+import logging
+
+import tenacity
+
+from gnocchi_influxdb import exceptions, replies
+
+LOG = logging.getLogger(__name__)
+
+
+def retrying(max_retries: int, longest: float) -> tenacity.Retrying:
+    """Repeats a call that raises UnavailableError.
+
+    :param longest: seconds after which it is not repeated any more.
+    """
+
+    def log(state: tenacity.RetryCallState) -> None:
+        LOG.warning(
+            "%s; trying again (%d of %d)",
+            state.outcome and state.outcome.exception(),
+            state.attempt_number,
+            max_retries,
+        )
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(exceptions.UnavailableError),
+        stop=tenacity.stop_any(
+            tenacity.stop_after_attempt(1 + max_retries),
+            tenacity.stop_after_delay(longest),
+        ),
+        wait=_WaitAsAsked(
+            tenacity.wait_random_exponential(multiplier=0.2, max=5), longest
+        ),
+        before_sleep=log,
+        reraise=True,
+    )
+
+
+class _WaitAsAsked(tenacity.wait.wait_base):
+    """Wait as long as the server asks, or as another strategy says."""
+
+    def __init__(
+        self, otherwise: tenacity.wait.wait_base, longest: float
+    ) -> None:
+        self.otherwise = otherwise
+        self.longest = longest
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        outcome = retry_state.outcome
+        error = outcome.exception() if outcome is not None else None
+        if isinstance(error, replies.RetryAfterError):
+            return min(error.seconds, self.longest)
+        return float(self.otherwise(retry_state))
