@@ -66,7 +66,7 @@ class Bucket(NamedTuple):
 
 class _Known(NamedTuple):
     retention: int
-    look_again: float
+    seen: float
 
 
 def name(prefix: str, policy: str) -> str:
@@ -178,7 +178,7 @@ class Buckets:
         if (
             known is None
             or longer(wanted, known.retention)
-            or known.look_again <= time.monotonic()
+            or time.monotonic() - known.seen >= LOOK_AGAIN
         ):
             if known is not None and not longer(wanted, known.retention):
                 # Other threads need not look, too.
@@ -191,9 +191,7 @@ class Buckets:
         return bucket
 
     def _remember(self, bucket: str, retention: int) -> None:
-        self._known[bucket] = _Known(
-            retention, time.monotonic() + LOOK_AGAIN
-        )
+        self._known[bucket] = _Known(retention, time.monotonic())
 
     def _bring_about(self, bucket: str, wanted: int) -> int:
         """Make or lengthen a bucket.

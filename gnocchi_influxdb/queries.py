@@ -33,6 +33,7 @@ from gnocchi_influxdb import (
     influxql_response,
     loader,
     response,
+    timeseries,
 )
 
 LOG = logging.getLogger(__name__)
@@ -50,9 +51,7 @@ NEWEST = "newest"
 _INFLUXQL_WINDOWS = 4
 _INFLUXQL_POINTS = 50
 
-_NO_POINTS = numpy.empty(
-    0, dtype=[("timestamps", "<M8[ns]"), ("values", "<f8")]
-)
+_NO_POINTS = numpy.empty(0, dtype=timeseries.DTYPE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -164,7 +164,8 @@ def _stage(log: pathlib.Path) -> str:
     if last.startswith("go: downloading"):
         return "downloading Go modules"
     if last.startswith("("):
-        return "starting"
+        # go asks the wrapper for its flags first, and that runs cargo.
+        return "Flux's Rust library"
     if last.startswith("# "):
         return "linking"
     return f"compiled {last[-60:]}"

@@ -144,7 +144,8 @@ class InfluxDBContainer(InfluxDBServer):
         if self._container is not None:
             _docker(
                 "stop",
-                f"--time={STOP_SECONDS}",
+                # The long option's name differs between versions.
+                *("-t", str(STOP_SECONDS)),
                 self._container,
                 timeout=STOP_SECONDS + 30,
             )
