@@ -31,6 +31,9 @@ WINDOW_FUNCTIONS = frozenset(
 #: Column of an answer that holds points.
 POINTS = lp.FIELD
 
+#: Fields and their types, one row for each type that a field has in a shard.
+FIELD_TYPES = f'SHOW FIELD KEYS FROM "{lp.MEASUREMENT}"'
+
 
 def windows(
     metrics: Sequence[uuid.UUID],
@@ -61,17 +64,22 @@ def windows(
 
 
 def points(
-    metrics: Sequence[uuid.UUID], start: int | None, stop: int | None
+    metrics: Sequence[uuid.UUID],
+    start: int | None,
+    stop: int | None,
+    limit: int | None = None,
 ) -> str:
     """The points themselves, in the column `POINTS`.
 
     :param start: ns since the epoch, None: from the first point.
     :param stop: ns since the epoch, exclusive, None: to the last point.
+    :param limit: number of points of each metric, the oldest ones.
     """
     return (
         f'SELECT "{lp.FIELD}"'
         + _source(metrics, start, stop)
         + f' GROUP BY "{lp.TAG}"'
+        + ("" if limit is None else f" LIMIT {limit:d}")
     )
 
 

@@ -16,6 +16,7 @@ that it answers sooner.
 import dataclasses
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,12 +28,14 @@ from gnocchi import utils
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
 from gnocchi_influxdb import (
+    conflicts,
     exceptions,
     flux,
     influxql,
     influxql_response,
     loader,
     response,
+    sparse,
     timeseries,
 )
 
@@ -45,11 +48,12 @@ Rows = dict[uuid.UUID, Array]
 POINTS = "points"
 NEWEST = "newest"
 
-# Up to how many metrics InfluxQL is the faster of the two, by what is asked
-# for (benchmarks/, InfluxDB 2.9.1). A Flux script takes 5 ms to compile;
-# InfluxQL pays for each window of each metric, and next to nothing for points.
-_INFLUXQL_WINDOWS = 4
-_INFLUXQL_POINTS = 50
+# Up to how many metrics InfluxQL is the faster of the two (benchmarks/,
+# InfluxDB 2.9.1). A Flux script takes 5 ms to compile. InfluxQL pays for each
+# window of each metric, and compares each point with each metric's id.
+_INFLUXQL_METRICS = 4
+_INFLUXQL_METRIC_DAYS = 50
+_DAY = 86400 * 10**9
 
 _NO_POINTS = numpy.empty(0, dtype=timeseries.DTYPE)
 
@@ -62,6 +66,7 @@ class Query:
     :ivar start: ns since the epoch, None: from the first point.
     :ivar stop: ns since the epoch, exclusive, None: to the last point.
     :ivar every: length of a window, ns; 0 where there are none.
+    :ivar limit: points of each metric that may be enough; there may be more.
     """
 
     bucket: str
@@ -69,6 +74,7 @@ class Query:
     start: int | None = None
     stop: int | None = None
     every: int = 0
+    limit: int | None = None
 
     def is_empty(self) -> bool:
         """Whether nothing lies in its range; InfluxDB takes that amiss."""
@@ -94,7 +100,7 @@ class Query:
         """The query in InfluxQL, and the column that it answers."""
         if self.what == POINTS:
             return (
-                influxql.points(metrics, self.start, self.stop),
+                influxql.points(metrics, self.start, self.stop, self.limit),
                 influxql.POINTS,
             )
         if self.what == NEWEST:
@@ -124,6 +130,8 @@ class Asker:
         self._language = language
         # Buckets that /query does not show, and Flux does.
         self._flux_only: set[str] = set()
+        self._conflicts = conflicts.Watch(client)
+        self._memory = sparse.Memory()
         self._loader = loader.Loader[Query](
             self._answer,
             largest=flux.METRICS_PER_QUERY,
@@ -178,6 +186,9 @@ class Asker:
         return rows.get(metric.id, _NO_POINTS)
 
     def _answer(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
+        rows = self._from_few_points(query, ids)
+        if rows is not None:
+            return rows
         if self._prefers_influxql(query, len(ids)):
             try:
                 return self._in_influxql(query, ids)
@@ -211,9 +222,41 @@ class Asker:
             return self._language == "influxql"
         if query.bucket in self._flux_only:
             return False
-        return metrics <= (
-            _INFLUXQL_POINTS if query.what == POINTS else _INFLUXQL_WINDOWS
-        )
+        if metrics <= _INFLUXQL_METRICS:
+            return True
+        return query.what == POINTS and self._is_little(query, metrics)
+
+    @staticmethod
+    def _is_little(query: Query, metrics: int) -> bool:
+        stop = time.time_ns() if query.stop is None else query.stop
+        days = (stop - (query.start or 0)) / _DAY
+        return metrics * days <= _INFLUXQL_METRIC_DAYS
+
+    def _from_few_points(
+        self, query: Query, ids: Sequence[uuid.UUID]
+    ) -> Rows | None:
+        """Windows made here, or None where that is not the quicker way."""
+        if (
+            self._language != "auto"
+            or not query.every
+            or query.bucket in self._flux_only
+            or self._memory.is_dense(query.bucket, query.every)
+            or not (
+                len(ids) <= _INFLUXQL_METRICS
+                or self._is_little(query, len(ids))
+            )
+        ):
+            return None
+        limit = sparse.limit(query.start, query.stop, query.every)
+        points = dataclasses.replace(query, what=POINTS, every=0, limit=limit)
+        rows = self._answer(points, ids)
+        if not sparse.all_below(rows, limit):
+            self._memory.note_dense(query.bucket, query.every)
+            return None
+        return {
+            metric: sparse.aggregate(points, query.every, query.what)
+            for metric, points in rows.items()
+        }
 
     def _in_influxql(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         statement, column = query.influxql(ids)
@@ -222,6 +265,16 @@ class Asker:
         return answer[column]
 
     def _in_flux(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
+        if query.what == POINTS and self._conflicts.other_types(query.bucket):
+            # Flux would leave out the later shards without a word.
+            if self._language == "flux":
+                raise exceptions.QueryError(
+                    f"Bucket {query.bucket} of InfluxDB at"
+                    f" {self._client.url} holds values of another type that"
+                    " somebody else has written, so points can't be read in"
+                    " Flux; [storage] influxdb_query_language = auto can"
+                )
+            return self._in_influxql(query, ids)
         text = query.flux(ids)
         try:
             body = self._client.query(text)

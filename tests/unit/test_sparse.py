@@ -1,0 +1,108 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import math
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnocchi_influxdb import flux, sparse, timeseries
+
+EVERY = 7
+
+
+def array(points):
+    found = numpy.zeros(len(points), dtype=timeseries.DTYPE)
+    found["timestamps"] = numpy.array(sorted(points), dtype="int64").view(
+        "M8[ns]"
+    )
+    found["values"] = [points[t] for t in sorted(points)]
+    return found
+
+
+ARITHMETIC = {
+    "mean": lambda values: sum(values) / len(values),
+    "sum": sum,
+    "count": len,
+    "min": min,
+    "max": max,
+    "first": lambda values: values[0],
+    "last": lambda values: values[-1],
+}
+
+
+def test_all_functions_are_covered():
+    assert set(ARITHMETIC) == flux.WINDOW_FUNCTIONS
+
+
+@pytest.mark.parametrize("function", sorted(ARITHMETIC))
+@given(
+    points=st.dictionaries(
+        st.integers(0, 300), st.integers(-(2**40), 2**40).map(float)
+    )
+)
+def test_aggregate(function, points):
+    windows = {}
+    for t in sorted(points):
+        windows.setdefault(t // EVERY * EVERY, []).append(points[t])
+    found = sparse.aggregate(array(points), EVERY, function)
+    assert found.dtype == timeseries.DTYPE
+    assert found["timestamps"].view("int64").tolist() == list(windows)
+    assert found["values"].tolist() == [
+        ARITHMETIC[function](values) for values in windows.values()
+    ]
+
+
+@pytest.mark.parametrize("function", sorted(ARITHMETIC))
+def test_single_points_keep_their_bits(function):
+    points = {0: 5e-324, 7: -0.0, 14: 1.7976931348623157e308, 21: 1 / 3}
+    found = sparse.aggregate(array(points), EVERY, function)["values"]
+    if function == "count":
+        assert found.tolist() == [1.0] * 4
+    else:
+        assert found.tolist() == list(points.values())
+        assert math.copysign(1, found[1]) == -1
+
+
+def test_limit_grows_with_the_windows():
+    few, more = sparse.limit(0, 10 * EVERY, EVERY), sparse.limit(0, 700, EVERY)
+    assert 10 < few < more
+    # One window and no bounds have a limit as well.
+    assert sparse.limit(0, EVERY, EVERY) > 1
+    assert sparse.limit(None, None, EVERY) >= more
+    assert sparse.limit(0, None, EVERY) == sparse.limit(None, 7, EVERY)
+
+
+def test_memory_is_of_a_bucket_and_a_granularity():
+    memory = sparse.Memory()
+    assert not memory.is_dense("a", 60)
+    memory.note_dense("a", 60)
+    assert memory.is_dense("a", 60)
+    assert not memory.is_dense("a", 300)
+    assert not memory.is_dense("b", 60)
+
+
+def test_memory_fades(monkeypatch):
+    memory = sparse.Memory()
+    memory.note_dense("a", 60)
+    later = sparse.time.monotonic() + 3600
+    monkeypatch.setattr(sparse.time, "monotonic", lambda: later)
+    assert not memory.is_dense("a", 60)
+
+
+def test_all_below():
+    rows = {1: array({0: 1.0, 1: 1.0}), 2: array({0: 1.0})}
+    assert sparse.all_below(rows, 3)
+    assert not sparse.all_below(rows, 2)
+    assert sparse.all_below({}, 1)
