@@ -75,6 +75,9 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         self.queue: Any = driver.DriverManager(
             "gnocchi.incoming", name
         ).driver(conf, greedy)
+        # Whether a driver tells which sacks to process is seen by its having
+        # this method from Gnocchi's base class or not.
+        self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
         self._made: _Through | None = None
         self._writes_through = self._conf.storage.driver == "influxdb"
@@ -115,9 +118,6 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
 
     def iter_sacks(self) -> Iterator[incoming.Sack]:
         return iter(self.queue.iter_sacks())
-
-    def iter_on_sacks_to_process(self) -> Iterator[incoming.Sack]:
-        return iter(self.queue.iter_on_sacks_to_process())
 
     def finish_sack_processing(self, sack: incoming.Sack) -> None:
         self.queue.finish_sack_processing(sack)
@@ -178,6 +178,9 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     def measures_report(self, details: bool = True) -> dict[str, Any]:
         report: dict[str, Any] = self.queue.measures_report(details)
         return report
+
+    def _build_report(self, details: bool) -> Any:
+        return self.queue._build_report(details)
 
     def delete_unprocessed_measures_for_metric(self, metric_id: Any) -> None:
         self.queue.delete_unprocessed_measures_for_metric(metric_id)

@@ -98,7 +98,7 @@ class Plan:
             bucket = self._buckets.name(metric.archive_policy)
             groups: dict[Any, list[Any]] = {}
             for a in aggregations:
-                if not self._span.is_empty(a):
+                if _is_offered(metric, a) and not self._span.is_empty(a):
                     groups.setdefault(self._group(metric, a), []).append(a)
             for (what, _of), group in groups.items():
                 key = (bucket, what, tuple(group))
@@ -165,3 +165,15 @@ class Plan:
             # of the newest point often has none yet.
             timespan += 8 * every
         return aggregates.floor(newest - timespan, every)
+
+
+def _is_offered(metric: Any, aggregation: Any) -> bool:
+    """Whether the archive policy has it: what it has not is never stored by
+    Gnocchi's other drivers, so it is an empty series."""
+    policy = metric.archive_policy
+    return (
+        any(
+            d.granularity == aggregation.granularity for d in policy.definition
+        )
+        and aggregation.method in policy.aggregation_methods
+    )

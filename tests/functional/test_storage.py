@@ -16,7 +16,7 @@ import math
 
 import numpy
 import pytest
-from gnocchi import archive_policy, storage
+from gnocchi import archive_policy, carbonara, storage
 
 from gnocchi_influxdb.storage import InfluxDBStorage
 
@@ -469,3 +469,17 @@ def test_janitor_leaves_the_points_alone(driver, indexer_driver):
     assert driver._get_or_create_unaggregated_timeseries_unbatched(m) is None
     driver._store_unaggregated_timeseries([(m, b"")])
     assert read(driver, m, "mean", 60) == {T0: 3.0}
+
+
+def test_what_the_policy_does_not_have_is_empty(driver, indexer_driver):
+    m = metric(policy((100000, 60), methods=["mean"]))
+    write(driver, {m: {T0: 3.0}}, indexer_driver)
+    for a in (
+        carbonara.Aggregation("mean", numpy.timedelta64(42, "s"), None),
+        carbonara.Aggregation("max", numpy.timedelta64(60, "s"), None),
+        carbonara.Aggregation("std", numpy.timedelta64(42, "s"), None),
+    ):
+        assert as_dict(driver.get_aggregated_measures({m: [a]})[m][a]) == {}
+        nobody = metric(m.archive_policy)
+        with pytest.raises(storage.MetricDoesNotExist):
+            driver.get_aggregated_measures({nobody: [a]})
