@@ -44,6 +44,8 @@ def configuration(
     """
     paste = pathlib.Path(gnocchi.rest.__file__).with_name("api-paste.ini")
     sections: dict[str, dict[str, str]] = {
+        # Threads that wait for InfluxDB: calls that wait share queries.
+        "DEFAULT": {"parallel_operations": "32"},
         "storage": {**storage, "file_basepath": str(state / "queue")},
         "indexer": {"url": indexer_url},
         "api": {
