@@ -13,9 +13,10 @@
 
 Gnocchi reads many metrics with one call a metric, from as many threads as
 `parallel_operations` says, and InfluxDB answers a hundred metrics in one query
-far sooner than in a hundred. So when enough queries are under way, those that
-come meanwhile wait, and the next one to leave takes with it all that ask for
-the same. A call that comes alone leaves at once.
+far sooner than in a hundred. So when a question is under way often enough,
+the calls that come with the same one wait, and the next to leave takes them
+with it. A call that comes alone, or with a question of its own, leaves at
+once.
 """
 
 import threading
@@ -48,7 +49,8 @@ class Loader(Generic[_Key]):
     :param ask: answers a question for some metrics. It may be called by
         several threads at once, and is called with no lock held.
     :param largest: metrics in one question, at most.
-    :param at_once: questions under way before others have to wait.
+    :param at_once: how often a question is under way before others with the
+        same one have to wait.
     """
 
     def __init__(
@@ -61,8 +63,8 @@ class Loader(Generic[_Key]):
         self._largest = largest
         self._at_once = at_once
         self._lock = threading.Lock()
-        self._under_way = 0
-        self._waiting: list[_Call[_Key]] = []
+        self._under_way: dict[_Key, int] = {}
+        self._waiting: dict[_Key, list[_Call[_Key]]] = {}
 
     def load(self, key: _Key, ids: Sequence[uuid.UUID]) -> Rows:
         """Answer one question for some metrics, `largest` at most.
@@ -72,12 +74,13 @@ class Loader(Generic[_Key]):
         """
         call = _Call(key, ids)
         with self._lock:
-            leaves = self._under_way < self._at_once
+            under_way = self._under_way.get(key, 0)
+            leaves = under_way < self._at_once
             if leaves:
-                self._under_way += 1
+                self._under_way[key] = under_way + 1
                 call.batch = [call]
             else:
-                self._waiting.append(call)
+                self._waiting.setdefault(key, []).append(call)
         if not leaves:
             call.wake.wait()
         if call.batch:
@@ -97,24 +100,30 @@ class Loader(Generic[_Key]):
             for call in batch:
                 call.error = e
         finally:
-            self._pass_on()
+            self._pass_on(leader.key)
             for call in batch[1:]:
                 call.wake.set()
 
-    def _pass_on(self) -> None:
-        """Let the next one leave, with all that ask for the same."""
+    def _pass_on(self, key: _Key) -> None:
+        """Let the next one leave, and take with it all that fit."""
         with self._lock:
-            if not self._waiting:
-                self._under_way -= 1
+            waiting = self._waiting.pop(key, None)
+            if not waiting:
+                self._under_way[key] -= 1
+                if not self._under_way[key]:
+                    del self._under_way[key]
                 return
-            leader = self._waiting[0]
-            batch, others, room = [], [], self._largest
-            for call in self._waiting:
-                if call.key == leader.key and len(call.ids) <= room:
+            batch: list[_Call[_Key]] = []
+            others: list[_Call[_Key]] = []
+            room = self._largest
+            for call in waiting:
+                if not batch or len(call.ids) <= room:
                     room -= len(call.ids)
                     batch.append(call)
                 else:
                     others.append(call)
-            self._waiting = others
+            if others:
+                self._waiting[key] = others
+            leader = batch[0]
             leader.batch = batch
         leader.wake.set()

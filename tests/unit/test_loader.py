@@ -73,6 +73,10 @@ def wait_until(condition):
     raise AssertionError("never came true")
 
 
+def waiting(a_loader):
+    return sum(map(len, a_loader._waiting.values()))
+
+
 @pytest.fixture
 def server():
     return Server()
@@ -91,22 +95,18 @@ def test_those_that_wait_are_answered_together(server):
     first = [Caller(one, "first", [i]) for i in IDS[:2]]
     for _ in first:
         server.arrived.acquire(timeout=30)
-    others = [Caller(one, "same", [i]) for i in IDS[2:40]]
-    other = Caller(one, "different", [IDS[2]])
-    wait_until(lambda: len(one._waiting) == 39)
+    others = [Caller(one, "first", [i]) for i in IDS[2:40]]
+    wait_until(lambda: waiting(one) == 38)
     gate.set()
-    for caller in [*first, *others, other]:
+    for caller in [*first, *others]:
         assert caller.result() == {
             i: (caller.key, i) for i in caller.ids if i != IDS[13]
         }
-    # Two at first, then the 38 that want the same, and the one that does not.
-    assert [key for key, _ in server.asked[:2]] == ["first"] * 2
-    rest = dict(server.asked[2:])
-    assert len(server.asked) == 4
-    assert sorted(rest["same"]) == IDS[2:40]
-    assert rest["different"] == [IDS[2]]
+    # Two at first, then the 38 others.
+    assert len(server.asked) == 3
+    assert sorted(server.asked[2][1]) == IDS[2:40]
     # All places are free again.
-    assert one._under_way == 0
+    assert not one._under_way
 
 
 def test_a_question_never_gets_too_large(server):
@@ -115,12 +115,13 @@ def test_a_question_never_gets_too_large(server):
     first = Caller(one, "first", IDS[:1])
     server.arrived.acquire(timeout=30)
     callers = [
-        Caller(one, "k", IDS[start : start + 4]) for start in range(20, 60, 4)
+        Caller(one, "first", IDS[start : start + 4])
+        for start in range(20, 60, 4)
     ]
-    wait_until(lambda: len(one._waiting) == len(callers))
+    wait_until(lambda: waiting(one) == len(callers))
     gate.set()
     for caller in callers:
-        assert caller.result() == {i: ("k", i) for i in caller.ids}
+        assert caller.result() == {i: ("first", i) for i in caller.ids}
     first.result()
     assert all(len(ids) <= 10 for _, ids in server.asked)
     assert len(server.asked) == 1 + 5
@@ -131,32 +132,42 @@ def test_one_metric_wanted_by_several_is_asked_for_once(server):
     gate = server.hold("first")
     first = Caller(one, "first", IDS[:1])
     server.arrived.acquire(timeout=30)
-    callers = [Caller(one, "k", [IDS[5]]) for _ in range(5)]
-    wait_until(lambda: len(one._waiting) == 5)
+    callers = [Caller(one, "first", [IDS[5]]) for _ in range(5)]
+    wait_until(lambda: waiting(one) == 5)
     gate.set()
     for caller in callers:
-        assert caller.result() == {IDS[5]: ("k", IDS[5])}
+        assert caller.result() == {IDS[5]: ("first", IDS[5])}
     first.result()
-    assert server.asked[1:] == [("k", [IDS[5]])]
+    assert server.asked[1:] == [("first", [IDS[5]])]
+
+
+def test_another_question_does_not_wait(server):
+    one = loader.Loader(server, 100, 1)
+    gate = server.hold("slow")
+    slow = Caller(one, "slow", IDS[:1])
+    server.arrived.acquire(timeout=30)
+    assert one.load("quick", IDS[:1]) == {IDS[0]: ("quick", IDS[0])}
+    gate.set()
+    slow.result()
 
 
 def test_an_error_reaches_those_it_concerns(server):
-    one = loader.Loader(server, 100, 1)
-    gate = server.hold("first")
-    first = Caller(one, "first", IDS[:1])
+    one = loader.Loader(server, 3, 1)
+    gate = server.hold("bad")
+    first = Caller(one, "bad", IDS[:1])
     server.arrived.acquire(timeout=30)
-    bad = [Caller(one, "bad", [i]) for i in IDS[:3]]
-    good = [Caller(one, "good", [i]) for i in IDS[:3]]
-    wait_until(lambda: len(one._waiting) == 6)
+    bad = [Caller(one, "bad", [i]) for i in IDS[:5]]
+    wait_until(lambda: waiting(one) == 5)
+    assert one.load("good", IDS[:2]) == {i: ("good", i) for i in IDS[:2]}
     gate.set()
-    first.result()
-    for caller in bad:
+    for caller in [first, *bad]:
         assert caller.result() is None
         assert isinstance(caller.error, ValueError)
-    for caller in good:
-        assert caller.result() == {i: ("good", i) for i in caller.ids}
     # And it leaves nothing behind.
-    assert one._under_way == 0
+    assert not one._under_way
+    del server.gates["bad"]
+    with pytest.raises(ValueError, match="bad"):
+        one.load("bad", IDS[:1])
     assert one.load("k", IDS[:1]) == {IDS[0]: ("k", IDS[0])}
 
 
@@ -167,5 +178,5 @@ def test_many_threads(server):
     ]
     for caller in callers:
         assert caller.result() == {i: (caller.key, i) for i in caller.ids}
-    assert one._under_way == 0
-    assert one._waiting == []
+    assert not one._under_way
+    assert not one._waiting
