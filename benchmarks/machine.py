@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the figures were got on."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+from typing import Any
+
+import psutil
+import sqlalchemy
+
+_PACKAGES = ("gnocchi", "gnocchi-influxdb", "influxdb-client", "numpy")
+
+
+def describe(directory: pathlib.Path) -> dict[str, Any]:
+    """:param directory: where the files are."""
+    return {
+        "machine": {
+            "cpus": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+            "file_system": _file_system(directory),
+            "load_at_start": round(os.getloadavg()[0], 1),
+        },
+        "packages": {
+            name: importlib.metadata.version(name) for name in _PACKAGES
+        },
+    }
+
+
+def _file_system(directory: pathlib.Path) -> str:
+    """Type of the file system that a directory is on, such as ext4."""
+    path = directory.resolve()
+    mounts = {
+        pathlib.Path(disk.mountpoint): disk.fstype
+        for disk in psutil.disk_partitions(all=True)
+    }
+    while path not in mounts and path != path.parent:
+        path = path.parent
+    return str(mounts.get(path, "unknown"))
+
+
+def postgresql_version(indexer: Any) -> str:
+    """Version, and whether it waits for its disk."""
+    with indexer.facade.independent_reader() as session:
+        values = [
+            session.execute(sqlalchemy.text(f"SHOW {name}")).scalar()
+            for name in ("server_version", "fsync", "synchronous_commit")
+        ]
+    return "{} (fsync {}, synchronous_commit {})".format(*values)

@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The floor: line protocol straight to the server."""
+
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import urllib3
+from gnocchi import utils
+
+from benchmarks import measures as measures_
+from benchmarks import targets
+from gnocchi_influxdb import line_protocol, storage
+
+
+class Raw:
+    """Writes as plainly as can be, into buckets of its own.
+
+    The bodies are made beforehand, as large as the driver's, and sent over a
+    pool of plain urllib3 by as many threads as the driver has.
+    """
+
+    name = "raw"
+
+    def __init__(self, target: targets.Target, prefix: str) -> None:
+        """:param target: whose indexer knows the metrics."""
+        self._target = target
+        # On a copy of the options, with another prefix.
+        conf = target.conf.storage
+        self._conf = conf
+        conf._conf.set_override("influxdb_bucket_prefix", prefix, "storage")
+        try:
+            self.storage = storage.InfluxDBStorage(conf)
+        finally:
+            conf._conf.clear_override("influxdb_bucket_prefix", "storage")
+        self._pool = urllib3.connectionpool.connection_from_url(
+            conf.influxdb_url, maxsize=64
+        )
+        self._headers = {
+            "Authorization": f"Token {conf.influxdb_token}",
+            "Content-Type": "text/plain; charset=utf-8",
+        }
+
+    def create_metrics(self, ids: Any, policy: str) -> list[Any]:
+        return self._target.create_metrics(ids, policy)
+
+    def write(self, batches: Iterable[Mapping[Any, Any]]) -> targets.Write:
+        size = self._conf.influxdb_batch_size
+        requests = []
+        for batch in batches:
+            policy = next(iter(batch)).archive_policy
+            self.storage.buckets.ensure(policy)
+            query = urllib.parse.urlencode(
+                {
+                    "org": self._conf.influxdb_org,
+                    "bucket": self.storage.buckets.name(policy),
+                    "precision": "ns",
+                }
+            )
+            points, _ = line_protocol.collect(
+                {metric.id: points for metric, points in batch.items()}
+            )
+            requests.append(
+                [
+                    (
+                        f"/api/v2/write?{query}",
+                        bytes(
+                            line_protocol.encode(
+                                points.part(start, start + size)
+                            )
+                        ),
+                    )
+                    for start in range(0, len(points), size)
+                ]
+            )
+
+        def write() -> None:
+            for bodies in requests:
+                if len(bodies) == 1:
+                    self._send(*bodies[0])
+                else:
+                    utils.parallel_map(self._send, bodies)
+
+        return write
+
+    def _send(self, path: str, body: bytes) -> None:
+        reply = self._pool.urlopen(
+            "POST", path, body=body, headers=self._headers, retries=False
+        )
+        if reply.status != 204:
+            raise RuntimeError(f"InfluxDB answered {reply.status}")
+
+    def read_all(self, metrics: Iterable[Any]) -> measures_.Answer:
+        """All that the metrics' policies have, see `comparable`."""
+        return measures_.of_storage(
+            self.storage.get_aggregated_measures(
+                {
+                    metric: measures_.comparable(metric.archive_policy)
+                    for metric in metrics
+                }
+            )
+        )

@@ -1,0 +1,61 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Reading from the storage driver."""
+
+import functools
+from typing import Any
+
+import numpy
+
+from benchmarks import history, measures, policies
+from benchmarks.history import Range
+from benchmarks.sizes import FULL, Sizes
+from benchmarks.workloads import LOWER, Outcome, Workload, milliseconds
+
+
+def _read(
+    range_: Range,
+    method: str,
+    rank: int,
+    target: Any,
+    number: int,
+    sizes: Sizes,
+) -> Outcome:
+    metrics = history.metrics(target, sizes)[: sizes.reads[rank]]
+    wanted = {
+        metric: [history.aggregations(metric, method, range_)]
+        for metric in metrics
+    }
+    start = numpy.datetime64(history.start(range_, sizes), "s")
+    stop = numpy.datetime64(measures.newest_time(), "s")
+
+    def read() -> Any:
+        return target.storage.get_aggregated_measures(wanted, start, stop)
+
+    answer = measures.of_storage(read())
+    return Outcome(milliseconds(read, sizes), answer)
+
+
+WORKLOADS = [
+    Workload(
+        f"read-{range_.name}-{method.replace(':', '-')}-{count}",
+        "read",
+        f"{method} of {count} metric{'s' if count > 1 else ''}, "
+        f"{range_.title}",
+        "ms",
+        LOWER,
+        functools.partial(_read, range_, method, rank),
+    )
+    for range_ in history.RANGES
+    for method in policies.READ_METHODS
+    for rank, count in enumerate(FULL.reads)
+]

@@ -1,0 +1,281 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Through the REST API of a real gnocchi-api."""
+
+import datetime
+import functools
+import json
+import time
+import urllib.parse
+from concurrent import futures
+from typing import Any
+
+import urllib3
+
+from benchmarks import history, measures, policies
+from benchmarks.sizes import Sizes
+from benchmarks.workloads import LOWER, Outcome, Workload, milliseconds
+
+_DAY = history.RANGES[0]
+_PARALLEL = 64
+_POLL_SECONDS = 0.005
+_TIMEOUT = 120
+_WARM_UP_THREADS = 8
+
+
+class _Api:
+    """One connection, kept open."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = urllib3.connectionpool.connection_from_url(url)
+        self._headers = {
+            **urllib3.make_headers(basic_auth="admin:"),
+            "Content-Type": "application/json",
+        }
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        reply = self._pool.urlopen(
+            method,
+            path,
+            body=None if body is None else json.dumps(body).encode(),
+            headers=self._headers,
+            # uWSGI closes connections that are kept open as it likes, and
+            # what is posted twice is the same.
+            retries=urllib3.Retry(3, redirect=False, allowed_methods=None),
+        )
+        if reply.status >= 300:
+            raise RuntimeError(
+                f"gnocchi-api answered {reply.status} to {method} {path}: "
+                f"{reply.data[:500]!r}"
+            )
+        return json.loads(reply.data) if reply.data else None
+
+
+def _api(target: Any, parallel_operations: int | None = None) -> _Api:
+    url = target.api(parallel_operations)
+
+    def make() -> _Api:
+        _warm_up(target, url)
+        return _Api(url)
+
+    api: _Api = target.cached(("api", url), make)
+    return api
+
+
+def _warm_up(target: Any, url: str) -> None:
+    """Let each process of the API have written and read once.
+
+    They connect to their servers when they are first asked to.
+    """
+    [metric] = target.create_metrics(
+        measures.ids(f"warm-up-{url}", 1), policies.POLLED["low"]
+    )
+
+    def use(number: int) -> None:
+        api = _Api(url)
+        api.call(
+            "POST",
+            f"/v1/metric/{metric.id}/measures",
+            [{"timestamp": measures.newest_time(), "value": number}],
+        )
+        api.call("GET", f"/v1/metric/{metric.id}/measures")
+
+    with futures.ThreadPoolExecutor(_WARM_UP_THREADS) as executor:
+        list(executor.map(use, range(8 * _WARM_UP_THREADS)))
+
+
+# POST to readable ----------------------------------------------------------
+
+
+class _Poster:
+    """Posts a measure of each metric and asks for one of them."""
+
+    def __init__(self, target: Any, what: str, sizes: Sizes) -> None:
+        self.api = _api(target)
+        self.metrics = target.create_metrics(
+            measures.ids(what, sizes.posted), policies.POLLED["low"]
+        )
+        # One more, to start with.
+        number = sizes.posts + 1
+        start = measures.newest_time() - number * measures.STEP
+        self._points = {
+            str(m.id): measures.series(m.id, start, number)
+            for m in self.metrics
+        }
+        self._last = str(self.metrics[-1].id)
+
+    def body(self, index: int) -> Any:
+        return {
+            id_: [
+                {
+                    "timestamp": str(points["timestamps"][index]),
+                    "value": float(points["values"][index]),
+                }
+            ]
+            for id_, points in self._points.items()
+        }
+
+    def post(self, body: Any) -> None:
+        self.api.call("POST", "/v1/batch/metrics/measures", body)
+
+    def get(self, id_: str) -> list[Any]:
+        rows: list[Any] = self.api.call(
+            "GET", f"/v1/metric/{id_}/measures?aggregation=mean"
+        )
+        return rows
+
+    def wait(self, number: int, id_: str | None = None) -> None:
+        """Until so many measures can be read."""
+        deadline = time.monotonic() + _TIMEOUT
+        while len(self.get(id_ or self._last)) < number:
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"a measure can't be read after {_TIMEOUT} s"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def answer(self, number: int) -> measures.Answer:
+        answer: measures.Answer = {}
+        for metric in self.metrics:
+            self.wait(number, str(metric.id))
+            answer |= measures.of_api(str(metric.id), self.get(str(metric.id)))
+        return answer
+
+
+def _post_to_readable(target: Any, number: int, sizes: Sizes) -> Outcome:
+    poster = _Poster(target, f"post-{number}", sizes)
+    samples = []
+    with target.metricd():
+        for index in range(sizes.posts + 1):
+            body = poster.body(index)
+            start = time.perf_counter()
+            poster.post(body)
+            poster.wait(index + 1)
+            samples.append(1000 * (time.perf_counter() - start))
+        answer = poster.answer(sizes.posts + 1)
+    # The first one waits for metricd to start.
+    return Outcome(samples[1:], answer)
+
+
+def _post_and_pass(target: Any, number: int, sizes: Sizes) -> Outcome:
+    poster = _Poster(target, f"pass-{number}", sizes)
+    ids = [metric.id for metric in poster.metrics]
+    samples = []
+    for index in range(sizes.posts + 1):
+        body = poster.body(index)
+        start = time.perf_counter()
+        poster.post(body)
+        if target.name != "influxdb":
+            target.process(ids)
+        poster.wait(index + 1)
+        samples.append(1000 * (time.perf_counter() - start))
+    return Outcome(samples[1:], poster.answer(sizes.posts + 1))
+
+
+# Reads ---------------------------------------------------------------------
+
+
+def _query(sizes: Sizes, **more: Any) -> str:
+    def text(seconds_: int) -> str:
+        return datetime.datetime.fromtimestamp(
+            seconds_, datetime.timezone.utc
+        ).strftime("%Y-%m-%dT%H:%M:%S")
+
+    return urllib.parse.urlencode(
+        {
+            "start": text(history.start(_DAY, sizes)),
+            "stop": text(measures.newest_time()),
+            "granularity": _DAY.granularity,
+            **more,
+        }
+    )
+
+
+def _get(target: Any, number: int, sizes: Sizes) -> Outcome:
+    metric = history.metrics(target, sizes)[0]
+    api = _api(target)
+    path = f"/v1/metric/{metric.id}/measures?" + _query(
+        sizes, aggregation="mean"
+    )
+
+    def get() -> Any:
+        return api.call("GET", path)
+
+    answer = measures.of_api("mean", get())
+    return Outcome(milliseconds(get, sizes), answer)
+
+
+def _aggregates(
+    parallel_operations: int | None, target: Any, number: int, sizes: Sizes
+) -> Outcome:
+    metrics = history.metrics(target, sizes)[: sizes.reads[1]]
+    api = _api(target, parallel_operations)
+    body = {
+        "operations": [
+            "aggregate",
+            "mean",
+            ["metric", *([str(metric.id), "mean"] for metric in metrics)],
+        ]
+    }
+    path = "/v1/aggregates?" + _query(sizes)
+
+    def post() -> Any:
+        return api.call("POST", path, body)
+
+    answer = measures.of_api("mean", post()["measures"]["aggregated"])
+    return Outcome(milliseconds(post, sizes), answer)
+
+
+WRITES = [
+    Workload(
+        "post-readable",
+        "write",
+        "POST of 50 metrics to readable: metricd as a process",
+        "ms",
+        LOWER,
+        _post_to_readable,
+    ),
+    Workload(
+        "post-pass",
+        "write",
+        "POST of 50 metrics to readable: metricd's pass at once",
+        "ms",
+        LOWER,
+        _post_and_pass,
+    ),
+]
+READS = [
+    Workload(
+        "api-measures",
+        "read",
+        "GET measures of a metric, a day at 5 min",
+        "ms",
+        LOWER,
+        _get,
+    ),
+    Workload(
+        "api-aggregates",
+        "read",
+        "POST /v1/aggregates over 50 metrics, a day at 5 min",
+        "ms",
+        LOWER,
+        functools.partial(_aggregates, None),
+    ),
+    Workload(
+        f"api-aggregates-{_PARALLEL}",
+        "read",
+        f"the same with parallel_operations = {_PARALLEL}",
+        "ms",
+        LOWER,
+        functools.partial(_aggregates, _PARALLEL),
+    ),
+]

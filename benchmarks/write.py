@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Writing: polling, metricd's path, backfill."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import measures, policies
+from benchmarks.sizes import Sizes
+from benchmarks.workloads import HIGHER, Outcome, Workload, seconds
+
+#: Metrics that are read back, to see that all drivers have stored the same.
+_CHECKED = 10
+
+
+def _poll(
+    target: Any,
+    what: str,
+    policy: str,
+    sizes: Sizes,
+    prepare: Callable[[dict[Any, Any]], Callable[[], None]],
+) -> Outcome:
+    """Pass after pass.
+
+    :param prepare: makes of the measures of a pass what is to be timed.
+    """
+    metrics = target.create_metrics(
+        measures.ids(what, sizes.metrics), policies.POLLED[policy]
+    )
+    number = sizes.history + max(sizes.passes, sizes.repeats)
+    start = measures.newest_time() - number * measures.STEP
+    points = {
+        metric: measures.series(metric.id, start, number) for metric in metrics
+    }
+    history = {m: p[: sizes.history] for m, p in points.items()}
+    target.write(measures.batches(history, sizes.batch))()
+
+    answer: measures.Answer = {}
+    samples: list[float] = []
+    spent = 0.0
+    while len(samples) < sizes.passes or (
+        len(samples) < sizes.repeats and spent < sizes.budget
+    ):
+        at = sizes.history + len(samples)
+        call = prepare({m: p[at : at + 1] for m, p in points.items()})
+        elapsed = seconds(call)
+        spent += elapsed
+        samples.append(len(metrics) / elapsed)
+        if len(samples) == sizes.passes:
+            # As many as each driver gets.
+            answer = target.read_all(metrics[:_CHECKED])
+    return Outcome(samples, answer)
+
+
+def _polling(policy: str, target: Any, number: int, sizes: Sizes) -> Outcome:
+    return _poll(
+        target,
+        f"polling-{policy}-{number}",
+        policy,
+        sizes,
+        lambda new: target.write(measures.batches(new, sizes.batch)),
+    )
+
+
+def _metricd(
+    policy: str, in_redis: bool, target: Any, number: int, sizes: Sizes
+) -> Outcome:
+    return _poll(
+        target,
+        f"metricd-{policy}-{in_redis}-{number}",
+        policy,
+        sizes,
+        lambda new: target.queue(
+            {metric.id: points for metric, points in new.items()},
+            in_redis=in_redis,
+        ),
+    )
+
+
+def _backfill(target: Any, number: int, sizes: Sizes) -> Outcome:
+    start = measures.newest_time() - sizes.backfill_points * measures.STEP
+    samples = []
+    answer: measures.Answer = {}
+    for index in range(sizes.passes):
+        metrics = target.create_metrics(
+            measures.ids(f"backfill-{number}-{index}", sizes.backfill),
+            policies.POLLED["low"],
+        )
+        points = {
+            metric: measures.series(metric.id, start, sizes.backfill_points)
+            for metric in metrics
+        }
+        write = target.write(measures.batches(points, sizes.batch))
+        samples.append(len(metrics) * sizes.backfill_points / seconds(write))
+        answer |= target.read_all(metrics[:_CHECKED])
+    return Outcome(samples, answer)
+
+
+WORKLOADS = [
+    *(
+        Workload(
+            f"polling-{short}",
+            "write",
+            f"polling, {policy}: storage alone",
+            "metrics/s",
+            HIGHER,
+            functools.partial(_polling, short),
+            has_floor=True,
+        )
+        for short, policy in policies.POLLED.items()
+    ),
+    *(
+        Workload(
+            f"metricd-{short}",
+            "write",
+            f"polling, {policy}: metricd with PostgreSQL and the driver's "
+            "own queue",
+            "metrics/s",
+            HIGHER,
+            functools.partial(_metricd, short, False),
+        )
+        for short, policy in policies.POLLED.items()
+    ),
+    *(
+        Workload(
+            f"metricd-redis-{short}",
+            "write",
+            f"polling, {policy}: metricd with PostgreSQL and a queue in "
+            "Redis for each driver",
+            "metrics/s",
+            HIGHER,
+            functools.partial(_metricd, short, True),
+            needs_redis=True,
+        )
+        for short, policy in policies.POLLED.items()
+    ),
+    Workload(
+        "backfill",
+        "write",
+        "backfill of a day, ceilometer-low: storage alone",
+        "measures/s",
+        HIGHER,
+        _backfill,
+        has_floor=True,
+    ),
+]
