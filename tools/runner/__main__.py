@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from stack.process import die_with_parent
 from runner import style
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARTS = ("style", "unit", "functional", "upstream")
+PARTS = ("style", "unit", "devstack", "functional", "upstream")
 # Those that need servers, started once for all of them.
 SERVED = ("functional", "upstream")
 
@@ -65,6 +66,17 @@ def run_part(
 ) -> bool:
     if part == "style":
         return style.check(ROOT, run) == 0
+    if part == "devstack":
+        if not (shutil.which("bats") or shutil.which("npm")):
+            say("skipped: it needs bats, or npm to install it")
+            return True
+        return (
+            run(
+                ("tests/devstack/run.sh", *arguments),
+                {"PYTHON": sys.executable},
+            )
+            == 0
+        )
     command = {
         "unit": ("-m", "pytest", "tests/unit"),
         "functional": ("-m", "pytest", "tests/functional"),

@@ -22,14 +22,12 @@ from collections.abc import Callable, Mapping, Sequence
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 
 _SHELL = re.compile(rb"#!.*[/ ](ba|da)?sh\s")
-_SCRIPT_DIRECTORIES = ("tools", "devstack", ".ci")
-# Read by DevStack's plugin.sh, so without a first line of its own.
-_SOURCED = ("devstack/settings",)
+_SCRIPT_DIRECTORIES = ("tools", "devstack", "tests/devstack", ".ci")
 
 
 def scripts(root: pathlib.Path) -> list[str]:
     """The project's shell scripts."""
-    return [name for name in _SOURCED if (root / name).exists()] + [
+    return [
         str(path.relative_to(root))
         for directory in _SCRIPT_DIRECTORIES
         for path in sorted((root / directory).rglob("*"))
