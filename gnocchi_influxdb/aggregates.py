@@ -26,6 +26,7 @@ them outside of the storage engine, several times slower than it sends the
 points, and it knows a standard deviation for a single point.
 """
 
+import functools
 from typing import Any
 
 import numpy
@@ -48,6 +49,7 @@ _CALENDAR_PERIODS = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
 def ns_of(duration: Any) -> int:
     """A timedelta64 of any unit in nanoseconds."""
     return int(numpy.timedelta64(duration, "ns").astype("int64"))

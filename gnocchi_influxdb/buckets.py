@@ -92,15 +92,17 @@ def retention(definition: Iterable[Any]) -> int:
     The longest timespan, and the coarsest granularity for the window that
     has begun to fall out of it.
 
-    :param definition: items with `timespan` and `granularity`
-        (numpy.timedelta64; a timespan of None is infinite).
+    :param definition: items with `timespan`, `granularity`
+        (numpy.timedelta64; a timespan of None is infinite) and `points`.
     """
     longest = coarsest = 0
     for item in definition:
         if item.timespan is None:
             return 0
-        longest = max(longest, aggregates.ns_of(item.timespan))
-        coarsest = max(coarsest, aggregates.ns_of(item.granularity))
+        granularity = aggregates.ns_of(item.granularity)
+        # The timespan is 64 bits wide and may have overflown.
+        longest = max(longest, granularity * item.points)
+        coarsest = max(coarsest, granularity)
     seconds = -(-(longest + coarsest) // 10**9)
     if seconds > _LONGEST_RETENTION:
         return 0
@@ -130,6 +132,17 @@ def shard_starts(times: Any, duration: int) -> Any:
     """
     seconds = times // 10**9 + _YEAR_1_TO_1970
     return seconds // duration * duration
+
+
+def shard_span(time: int, duration: int) -> tuple[int, int]:
+    """Start and end of the shard that a time falls into.
+
+    :param time: ns since 1970.
+    :param duration: of the shards, seconds.
+    :return: seconds since 1970.
+    """
+    start = int(shard_starts(time, duration)) - _YEAR_1_TO_1970
+    return start, start + duration
 
 
 def longer(one: int, other: int) -> bool:

@@ -210,6 +210,11 @@ class Client:
         )
         return replies.json_object(self.url, reply)
 
+    def get(self, path: str) -> bytes:
+        """Answer of a GET outside of the API: /health, /metrics."""
+        data: bytes = self._request("GET", path).data
+        return data
+
     def send_json(self, method: str, what: str, body: Any) -> None:
         """Send a JSON object to /api/v2/`what`."""
         self._request(

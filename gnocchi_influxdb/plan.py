@@ -29,28 +29,27 @@ class Job:
     """One read: some aggregations of some metrics of one bucket.
 
     :ivar what: what is asked of each metric, see `queries.Query`.
-    :ivar rows: what was read, by `what`.
+    :ivar rows: what was read.
     """
 
     bucket: str
-    what: tuple[str, ...]
+    what: str
     aggregations: tuple[Any, ...]
     metrics: list[Any]
     start: int | None = None
     stop: int | None = None
-    rows: dict[str, queries.Rows] = dataclasses.field(default_factory=dict)
+    rows: dict[uuid.UUID, Any] = dataclasses.field(default_factory=dict)
 
-    def queries(self) -> list[queries.Query]:
-        """The queries of the job."""
+    def query(self) -> queries.Query:
+        """The query of the job."""
         every = (
             0
-            if self.what == (queries.POINTS,)
+            if self.what == queries.POINTS
             else aggregates.ns_of(self.aggregations[0].granularity)
         )
-        return [
-            queries.Query(self.bucket, what, self.start, self.stop, every)
-            for what in self.what
-        ]
+        return queries.Query(
+            self.bucket, self.what, self.start, self.stop, every
+        )
 
 
 class Plan:
@@ -108,15 +107,15 @@ class Plan:
         return list(jobs.values())
 
     @staticmethod
-    def _group(metric: Any, aggregation: Any) -> tuple[tuple[str, ...], Any]:
+    def _group(metric: Any, aggregation: Any) -> tuple[str, Any]:
         """What is asked for an aggregation, and what shares that with it."""
         method = aggregation.method
         if aggregates.is_pushed_down(method):
-            return (method,), aggregation
+            return method, aggregation
         finest = min(d.granularity for d in metric.archive_policy.definition)
         if aggregates.has_ends(method, aggregation.granularity, finest):
-            return aggregates.ENDS, aggregation[1:]
-        return (queries.POINTS,), None
+            return queries.ENDS, aggregation[1:]
+        return queries.POINTS, None
 
     def _is_short(self, metric: Any, aggregation: Any) -> bool:
         """Whether a read could meet far more windows than it may answer.

@@ -20,11 +20,12 @@ import numpy
 from gnocchi import storage
 
 from gnocchi_influxdb import aggregates, plan, queries, spans
+from gnocchi_influxdb import asker as asker_
 from gnocchi_influxdb import buckets as buckets_
 
 
 def read(
-    asker: queries.Asker,
+    asker: asker_.Asker,
     buckets: buckets_.Buckets,
     metrics_and_aggregations: Mapping[Any, Sequence[Any]],
     span: spans.Span,
@@ -40,7 +41,7 @@ def read(
 class _Call:
     def __init__(
         self,
-        asker: queries.Asker,
+        asker: asker_.Asker,
         buckets: buckets_.Buckets,
         wanted: Mapping[Any, Sequence[Any]],
         span: spans.Span,
@@ -65,20 +66,14 @@ class _Call:
         }
         for job in jobs:
             for metric in job.metrics:
-                rows = [job.rows[what].get(metric.id) for what in job.what]
-                if all(points is not None for points in rows):
+                rows = job.rows.get(metric.id)
+                if rows is not None:
                     for aggregation in job.aggregations:
                         answers[metric][aggregation] = self._series(
                             aggregation, job.what, rows
                         )
         self._require_existence(
-            answers,
-            {
-                id_
-                for job in jobs
-                for rows in job.rows.values()
-                for id_ in rows
-            },
+            answers, {id_ for job in jobs for id_ in job.rows}
         )
         for metric, series in answers.items():
             for aggregation in series:
@@ -109,38 +104,30 @@ class _Call:
             self._newest.update(self._asker.newest(unknown.values()))
 
     def _run(self, jobs: Sequence[plan.Job]) -> None:
-        asked = [
-            (job, query, [metric.id for metric in job.metrics])
+        answers = self._asker.ask(
+            (job.query(), [metric.id for metric in job.metrics])
             for job in jobs
-            for query in job.queries()
-        ]
-        answers = self._asker.ask((query, ids) for _, query, ids in asked)
-        for (job, query, _), rows in zip(asked, answers, strict=True):
-            job.rows[query.what] = rows
+        )
+        for job, rows in zip(jobs, answers, strict=True):
+            job.rows = rows
 
     # What to make of it ----------------------------------------------------
 
-    def _series(
-        self,
-        aggregation: Any,
-        what: tuple[str, ...],
-        rows: Sequence[Any],
-    ) -> Any:
+    def _series(self, aggregation: Any, what: str, rows: Any) -> Any:
         """Aggregate what was read of a metric."""
         if aggregates.is_pushed_down(aggregation.method):
             series = aggregates.empty(aggregation)
-            series.ts = rows[0]
+            series.ts = rows
             return series
         start, stop = self._span.windows(aggregation)
-        if what == aggregates.ENDS:
+        if what == queries.ENDS:
             first, last, count = rows
             series = aggregates.rate_from_ends(first, last, count, aggregation)
         else:
-            points = rows[0]
             if stop is not None:
-                times = points["timestamps"].view("int64")
-                points = points[: numpy.searchsorted(times, stop)]
-            series = aggregates.compute(points, aggregation)
+                times = rows["timestamps"].view("int64")
+                rows = rows[: numpy.searchsorted(times, stop)]
+            series = aggregates.compute(rows, aggregation)
         if start is not None:
             # What lies before it was read for the differences only.
             series.ts = series.ts[_position(series, start) :]
@@ -198,7 +185,7 @@ class _Call:
         if stop is not None and start >= stop:
             return aggregates.empty(aggregation)
         points = self._asker.points(metric, start, stop)
-        return self._series(aggregation, (queries.POINTS,), [points])
+        return self._series(aggregation, queries.POINTS, points)
 
     def _newest_window(self, metric: Any, aggregation: Any, known: int) -> int:
         """Start of the newest window of a series that has a value.

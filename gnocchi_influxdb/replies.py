@@ -44,7 +44,8 @@ def transport_error(
     url: str, error: urllib3.exceptions.HTTPError
 ) -> exceptions.InfluxDBError:
     """What a failure below HTTP means."""
-    said = _REPR.sub("", str(error))
+    reason = error.args[-1] if error.args else ""
+    said = _REPR.sub("", reason if isinstance(reason, str) else str(error))
     # A connection that ends inside of TLS is one that ends, no more: the
     # server behind a proxy may be restarting.
     if isinstance(error, urllib3.exceptions.SSLError) and not any(
@@ -79,7 +80,15 @@ def error(
     """
     status: int = reply.status
     reason = _reason(reply)
-    said = f"InfluxDB at {url} says {status}: {reason}"
+    if reason is None:
+        # A proxy's page, most likely.
+        reason = " ".join(_text(reply).split())[:160] or "(nothing)"
+        said = (
+            f"{url} answers {status}, and not as InfluxDB does: {reason!r}."
+            " See [storage] influxdb_url, and what lies in between"
+        )
+    else:
+        said = f"InfluxDB at {url} says {status}: {reason}"
     if status in (401, 403):
         return exceptions.AccessError(
             f"{said}. See [storage] influxdb_token and the rights of that"
@@ -99,10 +108,10 @@ def error(
             " influxdb_url)?"
         )
     if status in _BUSY or "queue length exceeded" in reason:
-        try:
-            return RetryAfterError(said, float(reply.headers["Retry-After"]))
-        except (KeyError, ValueError):
-            return exceptions.UnavailableError(said)
+        # It may be a date, too; then we know as much as without it.
+        if (asked := reply.headers.get("Retry-After", "")).isdecimal():
+            return RetryAfterError(said, float(asked))
+        return exceptions.UnavailableError(said)
     if "partial write" in reason:
         dropped = _DROPPED.search(reason)
         return exceptions.PartialWriteError(
@@ -132,21 +141,42 @@ def json_object(url: str, reply: Any) -> dict[str, Any]:
 
 
 def check_database(url: str, bucket: str, body: bytes) -> None:
-    """Raise for a bucket that InfluxQL does not find, inside of a 200."""
+    """Raise what InfluxQL says of a bucket inside of a 200.
+
+    :raises BucketNotFoundError: it is not there, or the token may not read
+        it.
+    :raises AccessError: the token may not do that with it.
+    """
     # Where it is an answer of many points it is not looked through.
     start = body[:300]
-    if b"database not found" in start or b"no dbrp mapping" in start:
+    if (
+        b"database not found" in start
+        or b"no dbrp mapping" in start
+        or b"default retention policy not set" in start  # 2.7
+    ):
         raise exceptions.BucketNotFoundError(
             f"InfluxDB at {url} shows no bucket {bucket!r} to InfluxQL"
         )
+    if b"insufficient permissions" in start:
+        raise exceptions.AccessError(
+            f"InfluxDB at {url} says of bucket {bucket!r}: insufficient"
+            " permissions. See [storage] influxdb_token and the rights of"
+            " that token"
+        )
 
 
-def _reason(reply: Any) -> str:
-    """The server's own words."""
+def _text(reply: Any) -> str:
     text: str = reply.data.decode("utf-8", "replace")
+    return text
+
+
+def _reason(reply: Any) -> str | None:
+    """The server's own words, None if it does not speak as InfluxDB does."""
     try:
-        found = json.loads(text)
-        return str(found.get("message") or found.get("error") or text)
-    except (ValueError, AttributeError):
-        # A proxy's page, most likely.
-        return text[:200].strip() or "(nothing)"
+        found = json.loads(_text(reply))
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    reason = found.get("message") or found.get("error")
+    return None if reason is None else str(reason)

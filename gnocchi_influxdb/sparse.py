@@ -11,10 +11,10 @@
 # under the License.
 """Windows of few points, aggregated here (pure, but for a memory).
 
-Where a window has a point or two, as the finest granularity of a policy
+Where a window has a point or a few, as the finest granularity of a policy
 usually does, InfluxDB hands out the points in a third of the time that it
 takes for their windows. So points are read, with a limit that is reached
-where windows hold more of them; then InfluxDB aggregates, and is not asked for
+where windows hold many of them; then InfluxDB aggregates, and is not asked for
 points of that bucket and granularity again for some time.
 """
 
@@ -29,9 +29,6 @@ from gnocchi_influxdb import timeseries
 
 Array = numpy.typing.NDArray[Any]
 
-#: Points a window up to which reading them is the quicker way.
-_SPARSE = 3
-
 #: Points of a metric that are too many in any case.
 _MOST = 20000
 
@@ -42,27 +39,34 @@ _REDUCE = {"sum": numpy.add, "min": numpy.minimum, "max": numpy.maximum}
 
 
 class Memory:
-    """Which buckets have many points in a window of a given length."""
+    """Which buckets have many points in a window.
+
+    All methods take the bucket's name, the length of a window in ns, and how
+    many points a window are not many yet.
+    """
 
     def __init__(self) -> None:
-        self._dense: dict[tuple[str, int], float] = {}
+        self._dense: dict[tuple[str, int, int], float] = {}
 
-    def is_dense(self, bucket: str, every: int) -> bool:
+    def is_dense(self, bucket: str, every: int, most: int) -> bool:
         """Whether points have lately turned out to be too many."""
-        return self._dense.get((bucket, every), 0) > time.monotonic()
+        return self._dense.get((bucket, every, most), 0) > time.monotonic()
 
-    def note_dense(self, bucket: str, every: int) -> None:
+    def note_dense(self, bucket: str, every: int, most: int) -> None:
         """Remember that there are too many."""
-        self._dense[bucket, every] = time.monotonic() + _REMEMBERED
+        self._dense[bucket, every, most] = time.monotonic() + _REMEMBERED
 
 
-def limit(start: int | None, stop: int | None, every: int) -> int:
-    """Points of a metric in a range of windows that are too many."""
+def limit(start: int | None, stop: int | None, every: int, most: int) -> int:
+    """Points of a metric in a range of windows that are too many.
+
+    :param most: points a window that are not.
+    """
     if start is None:
         return _MOST
     if stop is None:
         stop = max(time.time_ns(), start + every)
-    return min(_SPARSE * (stop - start) // every + 1, _MOST)
+    return min(most * (stop - start) // every + 1, _MOST)
 
 
 def aggregate(points: Array, every: int, function: str) -> Array:

@@ -16,10 +16,14 @@ What the TLS library says about them names neither the option nor the file.
 
 import contextlib
 import logging
+import re
 import ssl
 import urllib.parse
+import warnings
 from collections.abc import Iterator
 from typing import Any
+
+import urllib3
 
 from gnocchi_influxdb import exceptions
 
@@ -33,15 +37,14 @@ def check_options(conf: Any) -> None:
 
     :raises ConfigurationError: naming the option, never the token.
     """
-    token = conf.influxdb_token or ""
-    if not (token.isascii() and token.isprintable()):
+    if not _can_be_sent(conf.influxdb_token or ""):
         raise exceptions.ConfigurationError(
             "[storage] influxdb_token holds characters that no token has (a"
             " line break, perhaps)"
         )
     url = urllib.parse.urlsplit(conf.influxdb_url)
     if url.scheme == "http":
-        if token and url.hostname not in _LOOPBACK:
+        if conf.influxdb_token and url.hostname not in _LOOPBACK:
             LOG.warning(
                 "[storage] influxdb_url uses http: the token and all"
                 " measures cross the network readable for others"
@@ -52,14 +55,24 @@ def check_options(conf: Any) -> None:
             "[storage] influxdb_insecure is set: InfluxDB's certificate is"
             " not checked, so anybody on the network can pose as it"
         )
+        # That was the warning; urllib3 has one for each request.
+        warnings.filterwarnings(
+            "ignore",
+            f"Unverified HTTPS request is being made to host"
+            f" '{re.escape(url.hostname or '')}'",
+            urllib3.exceptions.InsecureRequestWarning,
+        )
     context = ssl.create_default_context()
     if conf.influxdb_cafile:
-        with _naming("influxdb_cafile", conf.influxdb_cafile):
+        with _naming(influxdb_cafile=conf.influxdb_cafile):
             context.load_verify_locations(conf.influxdb_cafile)
     if conf.influxdb_certfile:
-        with _naming("influxdb_certfile", conf.influxdb_certfile):
+        with _naming(
+            influxdb_certfile=conf.influxdb_certfile,
+            influxdb_keyfile=conf.influxdb_keyfile,
+        ):
             context.load_cert_chain(
-                conf.influxdb_certfile, conf.influxdb_keyfile
+                conf.influxdb_certfile, conf.influxdb_keyfile, _no_password
             )
     if conf.influxdb_keyfile and not conf.influxdb_certfile:
         raise exceptions.ConfigurationError(
@@ -67,11 +80,24 @@ def check_options(conf: Any) -> None:
         )
 
 
+def _can_be_sent(token: str) -> bool:
+    # On its own, so that no traceback with local variables shows it.
+    return token.isascii() and token.isprintable()
+
+
+def _no_password() -> str:
+    # Without this a service would ask for one on its terminal.
+    raise OSError("the key is encrypted")
+
+
 @contextlib.contextmanager
-def _naming(option: str, path: str) -> Iterator[None]:
+def _naming(**files: str | None) -> Iterator[None]:
     try:
         yield
     except OSError as e:  # which ssl.SSLError is, too
+        named = " and ".join(
+            f"{option} {path}" for option, path in files.items() if path
+        )
         raise exceptions.ConfigurationError(
-            f"[storage] {option}: {path} can't be used: {e}"
+            f"[storage] {named} can't be used: {e}"
         ) from None

@@ -25,7 +25,7 @@ from gnocchi import utils
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import exceptions, line_protocol
+from gnocchi_influxdb import conflicts, exceptions, line_protocol
 
 LOG = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Writer:
         LOG.error(
             "InfluxDB has refused for good %d of %d points for bucket %s"
             " between %s and %s; the others are stored. It says: %s."
-            " The points were of %d metrics: %s%s",
+            " The points were of %d metrics: %s%s%s",
             number,
             len(points),
             bucket,
@@ -160,4 +160,20 @@ class Writer:
             len(metrics),
             ", ".join(sorted(map(str, metrics))[:5]),
             ", ..." if len(metrics) > 5 else "",
+            self._cure(bucket, points, error),
+        )
+
+    def _cure(
+        self,
+        bucket: str,
+        points: line_protocol.Points,
+        error: exceptions.RefusedError,
+    ) -> str:
+        if not (
+            isinstance(error, exceptions.PartialWriteError)
+            and error.type_conflict
+        ):
+            return ""
+        return conflicts.cure(
+            self._client.org, self._buckets.find(bucket), int(points.times[0])
         )

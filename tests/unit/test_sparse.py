@@ -76,29 +76,31 @@ def test_single_points_keep_their_bits(function):
 
 
 def test_limit_grows_with_the_windows():
-    few, more = sparse.limit(0, 10 * EVERY, EVERY), sparse.limit(0, 700, EVERY)
-    assert 10 < few < more
+    few = sparse.limit(0, 10 * EVERY, EVERY, 2)
+    more = sparse.limit(0, 700, EVERY, 2)
+    assert 2 * 10 < few < more < sparse.limit(0, 700, EVERY, 3)
     # One window and no bounds have a limit as well.
-    assert sparse.limit(0, EVERY, EVERY) > 1
-    assert sparse.limit(None, None, EVERY) >= more
-    assert sparse.limit(0, None, EVERY) == sparse.limit(None, 7, EVERY)
+    assert sparse.limit(0, EVERY, EVERY, 1) > 1
+    assert sparse.limit(None, None, EVERY, 1) >= more
+    assert sparse.limit(0, None, EVERY, 1) == sparse.limit(None, 7, EVERY, 9)
 
 
 def test_memory_is_of_a_bucket_and_a_granularity():
     memory = sparse.Memory()
-    assert not memory.is_dense("a", 60)
-    memory.note_dense("a", 60)
-    assert memory.is_dense("a", 60)
-    assert not memory.is_dense("a", 300)
-    assert not memory.is_dense("b", 60)
+    assert not memory.is_dense("a", 60, 2)
+    memory.note_dense("a", 60, 2)
+    assert memory.is_dense("a", 60, 2)
+    assert not memory.is_dense("a", 300, 2)
+    assert not memory.is_dense("a", 60, 16)
+    assert not memory.is_dense("b", 60, 2)
 
 
 def test_memory_fades(monkeypatch):
     memory = sparse.Memory()
-    memory.note_dense("a", 60)
+    memory.note_dense("a", 60, 2)
     later = sparse.time.monotonic() + 3600
     monkeypatch.setattr(sparse.time, "monotonic", lambda: later)
-    assert not memory.is_dense("a", 60)
+    assert not memory.is_dense("a", 60, 2)
 
 
 def test_all_below():
