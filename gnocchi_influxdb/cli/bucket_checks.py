@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What `gnocchi-influxdb check` looks at in the buckets."""
+
+import socket
+import statistics
+import time
+import uuid
+from typing import Any
+
+from gnocchi_influxdb import (
+    buckets,
+    client,
+    conflicts,
+    exceptions,
+    flux,
+    influxql,
+    influxql_response,
+    line_protocol,
+    response,
+)
+from gnocchi_influxdb.cli.checks import Finding, Findings, Level
+
+#: Seconds that the newest point of one metric may take. Usual are 0.005.
+LATENCY_WARN = 1.0
+_QUERIES = 5
+# InfluxDB keeps such names for itself, so nothing is made; and it refuses
+# them in other words than a token that may not make any.
+_RESERVED = "_monitoring"
+
+
+def may_make_buckets(influxdb: client.Client) -> bool:
+    """Whether the token has the right to; nothing is made."""
+    try:
+        influxdb.send_json(
+            "POST",
+            "buckets",
+            {
+                "orgID": influxdb.org_id(),
+                "name": _RESERVED,
+                "retentionRules": [],
+            },
+        )
+    except exceptions.AccessError:
+        return False
+    except exceptions.RefusedError:
+        pass
+    return True
+
+
+def bucket(
+    influxdb: client.Client,
+    known: buckets.Buckets,
+    policy: Any,
+    may_make: bool,
+    is_used: bool,
+) -> Findings:
+    """Whether the bucket of an archive policy is as the policy needs it."""
+    name = known.name(policy)
+    subject = f"bucket {name}"
+    wanted = known.retention(policy)
+    found = known.find(name)
+    if found is None:
+        make = (
+            f"influx bucket create --org {influxdb.org} --name {name}"
+            f" --retention {wanted}s --shard-group-duration"
+            f" {buckets.shard_duration(wanted)}s"
+        )
+        try:
+            influxdb.probe(name)
+        except (exceptions.BucketNotFoundError, exceptions.AccessError):
+            if may_make:
+                text = "not there yet; the first measure makes it"
+                yield Finding(Level.OK, subject, text)
+            else:
+                yield Finding(
+                    Level.FAIL if is_used else Level.WARN,
+                    subject,
+                    "not there, or hidden from the token, and the token may"
+                    " not make it",
+                    f"{make}; and let the token read and write it",
+                )
+            return
+        yield Finding(
+            Level.WARN,
+            subject,
+            "may be written to, but the token may not read it, so nothing"
+            " can be answered from it",
+            "give the token the right to read the bucket",
+        )
+        return
+    influxdb.probe(name)
+    influxdb.query(flux.newest(name, [uuid.uuid4()]))
+    if types := conflicts.Watch(influxdb).other_types(name):
+        yield Finding(
+            Level.FAIL,
+            subject,
+            f"holds values of type {' and '.join(types)}, which Gnocchi did"
+            " not write; measures are refused in those shards",
+            "see where Gnocchi logs that measures are refused, and delete"
+            " what was written by others",
+        )
+    if buckets.longer(wanted, found.retention):
+        yield Finding(
+            Level.WARN if may_make else Level.FAIL,
+            subject,
+            f"keeps points for {spelled(found.retention)}, the archive policy"
+            f" asks for {spelled(wanted)}"
+            + ("; the next measures change that" if may_make else ""),
+            f"influx bucket update --id {found.id} --retention {wanted}s"
+            " --shard-group-duration"
+            f" {buckets.shard_duration(wanted)}s",
+        )
+        return
+    more = ""
+    if found.retention != wanted:
+        more = f", longer than the policy asks for ({spelled(wanted)})"
+    yield Finding(
+        Level.OK, subject, f"keeps points for {spelled(found.retention)}{more}"
+    )
+
+
+def probe_series(influxdb: client.Client, name: str) -> Findings:
+    """Write, read and delete a point of a metric that does not exist."""
+    # Always the same one: the index keeps something of each series that it
+    # has ever had. Not the one of another host that checks at the moment.
+    one = uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname())
+    line = (
+        f"{line_protocol.MEASUREMENT},{line_protocol.TAG}={one}"
+        f" {line_protocol.FIELD}=1.5 {time.time_ns()}"
+    )
+    newest = flux.newest(name, [one])
+    took = []
+    try:
+        took.append(_timed(lambda: influxdb.write(name, line.encode())))
+        began = time.monotonic()
+        found = response.parse_flux(influxdb.query(newest))
+        took.append(time.monotonic() - began)
+        if one not in found or found[one]["values"].tolist() != [1.5]:
+            yield Finding(
+                Level.FAIL,
+                "probe",
+                f"a point written to bucket {name} can't be read",
+                "another program may write to the bucket values of another"
+                " type; see the documentation, when things go wrong",
+            )
+            return
+    finally:
+        began = time.monotonic()
+        influxql_response.parse_influxql(
+            influxdb.influxql(name, influxql.delete([one])), []
+        )
+        took.append(time.monotonic() - began)
+    if response.parse_flux(influxdb.query(newest)):
+        yield Finding(
+            Level.FAIL,
+            "probe",
+            f"a point deleted from bucket {name} is still there",
+            f"gnocchi-influxdb prune removes it; metric {one}",
+        )
+        return
+    wrote, read, deleted = (f"{1000 * seconds:.1f} ms" for seconds in took)
+    yield Finding(
+        Level.OK,
+        "probe",
+        f"written ({wrote}), read ({read}) and deleted ({deleted}) in {name}",
+    )
+
+
+def latency(influxdb: client.Client, name: str, warn: float) -> Findings:
+    """How long a small query takes."""
+    ids = [uuid.uuid4()]
+    seconds = statistics.median(
+        _timed(lambda: influxdb.query(flux.newest(name, ids)))
+        for _ in range(_QUERIES)
+    )
+    text = f"a query takes {1000 * seconds:.1f} ms (median of {_QUERIES})"
+    if seconds <= warn:
+        yield Finding(Level.OK, "latency", text)
+    else:
+        yield Finding(
+            Level.WARN,
+            "latency",
+            f"{text}, more than {1000 * warn:.0f} ms",
+            "see how busy InfluxDB, its disk and the network are",
+        )
+
+
+def spelled(seconds: int) -> str:
+    """A retention for people."""
+    if not seconds:
+        return "ever"
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
+def _timed(call: Any) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began

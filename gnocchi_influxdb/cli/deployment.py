@@ -1,0 +1,104 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The Gnocchi that a configuration describes."""
+
+import functools
+import logging
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any
+
+from gnocchi import service
+from stevedore import driver
+
+from gnocchi_influxdb import buckets, client, opts
+
+
+class Deployment:
+    """What a command works on, each part made when it is first needed.
+
+    :param files: configuration files; none: where Gnocchi looks itself.
+    :param directories: directories of configuration files.
+    :param debug: whether to log everything.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str] = (),
+        directories: Sequence[str] = (),
+        debug: bool = False,
+    ) -> None:
+        self._arguments = [f"--config-file={name}" for name in files] + [
+            f"--config-dir={name}" for name in directories
+        ]
+        self._level = logging.DEBUG if debug else logging.WARNING
+
+    @functools.cached_property
+    def conf(self) -> Any:
+        """The whole configuration.
+
+        :raises oslo_config.cfg.Error: it is not there, or wrong.
+        """
+        conf = service.prepare_service(
+            self._arguments,
+            log_to_std=True,
+            logging_level=self._level,
+            skip_log_opts=True,
+        )
+        logging.getLogger("gnocchi_influxdb").setLevel(self._level)
+        opts.register(conf.storage)
+        for group, options in opts.list_opts():
+            for option in options:
+                # A value is looked at when it is first used, else.
+                getattr(conf[group], option.dest)
+        # Somebody waits at the terminal, or a monitoring system does: a
+        # database that is away is to be said at once.
+        conf.set_override("max_retries", 0, "database")
+        return conf
+
+    @functools.cached_property
+    def indexer(self) -> Any:
+        """Gnocchi's indexer."""
+        # Not by gnocchi.indexer.get_driver, which tries again for ever.
+        scheme = urllib.parse.urlsplit(self.conf.indexer.url).scheme
+        return driver.DriverManager("gnocchi.indexer", scheme).driver(
+            self.conf
+        )
+
+    @functools.cached_property
+    def policies(self) -> list[Any]:
+        """The archive policies of the indexer, by name."""
+        found = self.indexer.list_archive_policies()
+        return sorted(found, key=lambda policy: str(policy.name))
+
+    @functools.cached_property
+    def client(self) -> client.Client:
+        """InfluxDB."""
+        return client.Client(self.conf.storage)
+
+    @functools.cached_property
+    def buckets(self) -> buckets.Buckets:
+        """The buckets of the archive policies."""
+        return buckets.Buckets(
+            self.client,
+            self.conf.storage.influxdb_bucket_prefix,
+            self.conf.storage.influxdb_retention,
+        )
+
+    def be_patient(self, seconds: int) -> None:
+        """Let InfluxDB take so long for an answer, at least.
+
+        What looks at all series of a large installation takes longer than
+        any read or write of Gnocchi's does.
+        """
+        timeout = max(self.conf.storage.influxdb_timeout, seconds)
+        self.conf.set_override("influxdb_timeout", timeout, "storage")

@@ -1,0 +1,187 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the history of a metric becomes when it is moved (pure).
+
+Gnocchi keeps, of each granularity, one value a window, and the measures
+themselves of the last few windows only. InfluxDB keeps points. So the
+measures become points as they are; before them each window of the finest
+granularity becomes one point, at its start; and before those each window of
+the next coarser one.
+
+No moment is covered twice: where a finer series ends inside of a coarser
+window, the point of that coarser window is taken and what finer values lie in
+it are left, since the coarser window is the one that will be asked for
+longest.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import numpy.typing
+
+from gnocchi_influxdb import line_protocol as lp
+
+Array = numpy.typing.NDArray[Any]
+
+#: By which method's values a window is represented, the best one first. A
+#: mean keeps the mean of any coarser window right, if all have as many
+#: measures; the others are at least values that were measured.
+PREFERRED = ("mean", "last", "first", "median", "max", "min")
+
+#: `Points.every` of measures.
+MEASURE = 0
+
+
+class Level(NamedTuple):
+    """A series of values.
+
+    :ivar every: length of a window, ns; `MEASURE` for measures.
+    :ivar complete_from: ns; nothing from here on is missing because it was
+        too old. None: nothing at all is.
+    :ivar times: starts of the windows, int64, ns, sorted.
+    :ivar values: float64.
+    """
+
+    every: int
+    complete_from: int | None
+    times: Array
+    values: Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Points:
+    """Points, sorted by time.
+
+    :ivar times: int64, ns since the epoch.
+    :ivar values: float64.
+    :ivar every: int64: length of the window that each one stands for.
+    """
+
+    times: Array
+    values: Array
+    every: Array
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def where(self, mask: Array) -> "Points":
+        """Those that a mask selects."""
+        return Points(self.times[mask], self.values[mask], self.every[mask])
+
+
+def method(methods: Collection[str]) -> str | None:
+    """The aggregation method whose values windows become points with.
+
+    :param methods: those of the archive policy.
+    :return: None: no value of a window says what was measured.
+    """
+    return next((name for name in PREFERRED if name in methods), None)
+
+
+def complete_from(last: int, timespan: int | None, every: int) -> int | None:
+    """First window that Gnocchi has not dropped for its age.
+
+    :param last: start of the newest window of the series.
+    """
+    return None if timespan is None else last - timespan + every
+
+
+def points(levels: Sequence[Level]) -> Points:
+    """Points for a metric.
+
+    :param levels: the finest first.
+    """
+    parts: list[Points] = []
+    stop: int | None = None
+    for position, level in enumerate(levels):
+        times = level.times
+        taken = numpy.ones(len(times), dtype=bool)
+        if stop is not None:
+            taken &= times < stop
+        if level.complete_from is not None:
+            start = _handover(level, levels[position + 1 :])
+            if start is not None:
+                taken &= times >= start
+                stop = start if stop is None else min(stop, start)
+        elif len(times):
+            stop = -1  # There is nothing before that.
+        parts.append(
+            Points(
+                times[taken],
+                level.values[taken],
+                numpy.full(int(taken.sum()), level.every, dtype="int64"),
+            )
+        )
+        if stop == -1:
+            break
+    if not parts:
+        nothing = numpy.empty(0, dtype="int64")
+        return Points(nothing, numpy.empty(0), nothing)
+    joined = Points(
+        numpy.concatenate([part.times for part in parts]),
+        numpy.concatenate([part.values for part in parts]),
+        numpy.concatenate([part.every for part in parts]),
+    )
+    order = numpy.argsort(joined.times, kind="stable")
+    return joined.where(order)
+
+
+def _handover(level: Level, coarser: Sequence[Level]) -> int | None:
+    """Where a series begins and the coarser ones end; None: nowhere."""
+    assert level.complete_from is not None
+    for other in coarser:
+        if not len(other.times):
+            continue
+        window = level.complete_from // other.every * other.every
+        if window == level.complete_from:
+            return window
+        at = numpy.searchsorted(other.times, window)
+        if at < len(other.times) and other.times[at] == window:
+            return window + other.every
+        return window
+    return None
+
+
+def storable(found: Points, oldest: int) -> tuple[Points, int, int]:
+    """Points that InfluxDB has room for.
+
+    :param oldest: ns, what lies before it the bucket does not keep.
+    :return: the points, how many are too old, how many are not finite.
+    """
+    too_old = (found.times < max(oldest, 0)) | (found.times > lp.MAX_TIME)
+    not_finite = ~too_old & ~numpy.isfinite(found.values)
+    good = found.where(~too_old & ~not_finite)
+    return good, int(too_old.sum()), int(not_finite.sum())
+
+
+def unoccupied(found: Points, times: Array, values: Array) -> Array:
+    """Which points do not lie in a window that has measures of its own.
+
+    Measures are never in the way: one that is there already is the same.
+    Nor is a point that was moved before.
+
+    :param times: of the points that are there, int64, ns, sorted.
+    :return: a mask.
+    """
+    first = numpy.searchsorted(times, found.times)
+    after = numpy.searchsorted(times, found.times + found.every)
+    number = after - first
+    same = numpy.zeros(len(found), dtype=bool)
+    one = number == 1
+    at = first[one]
+    same[one] = (times[at] == found.times[one]) & (
+        values[at] == found.values[one]
+    )
+    free: Array = (number == 0) | same | (found.every == MEASURE)
+    return free

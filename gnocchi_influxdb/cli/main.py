@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""gnocchi-influxdb: looks after a Gnocchi that stores in InfluxDB.
+
+Exit status: 0, all is well; 1, done, but not all is well; 2, not done.
+Each command says more in its help.
+"""
+
+import click
+import sqlalchemy.exc
+from gnocchi import indexer
+from oslo_config import cfg
+from oslo_db import exception as db_exception
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.cli import check, migrate, prune, status
+from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.cli.output import Failure
+
+
+class _Group(click.Group):
+    """Turns what operators can do something about into one line."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except cfg.Error as e:
+            raise Failure(f"Gnocchi's configuration: {e}") from None
+        except exceptions.InfluxDBError as e:
+            raise Failure(str(e)) from None
+        except (
+            db_exception.DBError,
+            sqlalchemy.exc.SQLAlchemyError,
+            indexer.IndexerException,
+        ) as e:
+            raise Failure(
+                f"Gnocchi's indexer ([indexer] url): {str(e).splitlines()[0]}"
+            ) from None
+
+
+@click.group(
+    cls=_Group,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 79,
+    },
+)
+@click.version_option(package_name="gnocchi-influxdb")
+@click.option(
+    "--config-file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, readable=True),
+    help="Gnocchi's configuration, as for gnocchi-api and gnocchi-metricd."
+    " Later ones win.  [default: where they look for gnocchi.conf]",
+)
+@click.option(
+    "--config-dir",
+    "directories",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Directory of *.conf files, read after the files.",
+)
+@click.option("--debug", is_flag=True, help="Log in detail, to stderr.")
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    directories: tuple[str, ...],
+    debug: bool,
+) -> None:
+    """Look after a Gnocchi that keeps its measures in InfluxDB.
+
+    Reads the gnocchi.conf that Gnocchi itself reads.
+
+    Exit status: 0, all is well; 1, done, but not all is well; 2, failed.
+    """
+    ctx.obj = Deployment(files, directories, debug)
+
+
+for _command in (
+    check.check,
+    status.status,
+    prune.prune,
+    migrate.migrate,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point."""
+    cli(prog_name="gnocchi-influxdb")

@@ -1,0 +1,141 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the commands show: tables or JSON on stdout, progress on stderr."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
+from rich import box, console, filesize, progress, table
+from rich.text import Text
+
+#: Seconds between two lines of progress where there is no terminal.
+_LINE_EVERY = 30.0
+
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to show the result on stdout.",
+)
+
+
+class Failure(click.ClickException):
+    """The command can't do what it is for."""
+
+    exit_code = 2
+
+
+def show_json(found: Any) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(found, indent=2, default=str))
+
+
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: int = 1,
+) -> None:
+    """A table; the first `left` columns are text, the others numbers."""
+    shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(columns):
+        shown.add_column(name, justify="left" if position < left else "right")
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    width = None
+    out = console.Console(highlight=False)
+    if not out.is_terminal:
+        # Not cut to 80 columns for the sake of a pipe.
+        width = 1000
+    console.Console(highlight=False, width=width).print(shown)
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A number for people, `-` for none."""
+    if value is None:
+        return "-"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    return f"{text} {unit}".rstrip()
+
+
+def size(value: int | None) -> str:
+    """Bytes for people."""
+    if value is None:
+        return "-"
+    return filesize.decimal(value)
+
+
+class _Speed(progress.ProgressColumn):
+    """Things a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: progress.Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(
+            "" if speed is None else f"{speed:,.1f} {self._unit}/s",
+            style="progress.data.speed",
+        )
+
+
+@contextlib.contextmanager
+def progressing(
+    what: str, total: int, unit: str
+) -> Iterator[Callable[[int], None]]:
+    """A progress bar with rate and time left.
+
+    Without a terminal, a line now and then.
+
+    :return: to be called with the number of things done; by one thread.
+    """
+    out = console.Console(stderr=True)
+    if not out.is_terminal:
+        yield _Lines(what, total, unit).advance
+        return
+    with progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        _Speed(unit),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
+        console=out,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+class _Lines:
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = 0
+        self._began = self._told = time.monotonic()
+
+    def advance(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        if now - self._told < _LINE_EVERY:
+            return
+        self._told = now
+        speed = self._done / (now - self._began)
+        left = (self._total - self._done) / speed if speed else 0.0
+        click.echo(
+            f"{self._what}: {self._done} of {self._total} {self._unit},"
+            f" {speed:,.1f} {self._unit}/s, {left / 60:,.1f} min left",
+            err=True,
+        )

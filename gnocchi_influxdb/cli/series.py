@@ -1,0 +1,141 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Series as InfluxDB knows them, and those that nobody owns."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from gnocchi_influxdb import buckets as buckets_
+from gnocchi_influxdb import client as client_
+from gnocchi_influxdb import influxql, influxql_response
+from gnocchi_influxdb import line_protocol as lp
+from gnocchi_influxdb.cli import queries
+
+#: Slices that the points of a bucket are counted in, at most.
+_SLICES = 100
+_NS = 10**9
+
+
+class Series(NamedTuple):
+    """What a bucket holds.
+
+    :ivar ids: metrics with points.
+    :ivar foreign: series of the same measurement that are no metric's.
+    """
+
+    ids: set[uuid.UUID]
+    foreign: int
+
+
+def find(client: client_.Client, bucket: str) -> Series:
+    """All series of a bucket, from its index.
+
+    :raises BucketNotFoundError: it is not there.
+    """
+    found = queries.rows(client.influxql(bucket, queries.series()))
+    return Series(*queries.metrics_of(found))
+
+
+def delete(
+    client: client_.Client, bucket: str, ids: Collection[uuid.UUID]
+) -> None:
+    """Delete all points of some hundred metrics at most."""
+    # Through the tag index; /api/v2/delete looks at each series of each
+    # shard.
+    influxql_response.parse_influxql(
+        client.influxql(bucket, influxql.delete(ids)), []
+    )
+
+
+def slices(
+    bucket: buckets_.Bucket, oldest: int, now: int
+) -> list[tuple[int, int]]:
+    """Ranges of time that cover a bucket, each made of whole shards.
+
+    A question about each of them opens the series of one shard or a few,
+    where one about everything opens those of all shards at once.
+
+    :param oldest: ns, where the first shard of interest begins or earlier.
+    :param now: ns.
+    :return: pairs of ns since the epoch, the later one exclusive.
+    """
+    step = max(bucket.shard_duration, 3600)
+    while (now - oldest) // (step * _NS) > _SLICES:
+        step *= 2
+    start = buckets_.shard_span(oldest, bucket.shard_duration or step)[0] * _NS
+    bounds = [0]
+    while start + step * _NS < now:
+        start += step * _NS
+        if start > 0:
+            bounds.append(start)
+    bounds.append(lp.MAX_TIME)
+    return list(itertools.pairwise(bounds))
+
+
+class Extent(NamedTuple):
+    """How much there is.
+
+    :ivar oldest: time of the oldest point, ns; None: there is none.
+    """
+
+    points: int
+    oldest: int | None
+    newest: int | None
+
+
+def count(
+    client: client_.Client,
+    bucket: str,
+    ranges: Sequence[tuple[int, int]],
+    advance: Callable[[], None],
+) -> Extent:
+    """Count the points of a bucket, range by range.
+
+    :param ranges: oldest first, see `slices`.
+    :param advance: called after each.
+    """
+    points, filled = 0, []
+    for start, stop in ranges:
+        here = _count(client, bucket, start, stop)
+        points += here
+        if here:
+            filled.append((start, stop))
+        advance()
+    if not filled:
+        return Extent(0, None, None)
+    return Extent(
+        points,
+        _time(client, bucket, queries.first(*filled[0])),
+        _time(client, bucket, queries.last(*filled[-1])),
+    )
+
+
+def first(client: client_.Client, bucket: str) -> int | None:
+    """Time of the oldest point, by a question about everything."""
+    return _time(client, bucket, queries.first(0, lp.MAX_TIME))
+
+
+def _count(client: client_.Client, bucket: str, start: int, stop: int) -> int:
+    found = queries.rows(client.influxql(bucket, queries.count(start, stop)))
+    return int(found[0][1]) if found else 0
+
+
+def _time(client: client_.Client, bucket: str, statement: str) -> int | None:
+    found = queries.rows(client.influxql(bucket, statement))
+    return int(found[0][0]) if found else None
+
+
+def recent(client: client_.Client, bucket: str, now: int) -> int:
+    """Number of points of the hour before `now`, ns."""
+    return _count(client, bucket, now - 3600 * _NS, now)

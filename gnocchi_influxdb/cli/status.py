@@ -1,0 +1,210 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""gnocchi-influxdb status"""
+
+import collections
+import dataclasses
+import time
+import uuid
+
+import click
+import numpy
+
+from gnocchi_influxdb import buckets as buckets_
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.cli import metrics, output, queries, series
+from gnocchi_influxdb.cli.deployment import Deployment
+
+#: Seconds that InfluxDB may take for one question, at least.
+_TIMEOUT = 300
+
+
+@dataclasses.dataclass
+class _Policy:
+    """A line; None is not known.
+
+    :ivar deleted: metrics that wait for Gnocchi's janitor.
+    :ivar orphans: series of no metric of the indexer.
+    :ivar foreign: series that were not written by Gnocchi.
+    :ivar points_per_second: mean over the last hour.
+    :ivar oldest: ISO 8601, UTC.
+    """
+
+    policy: str
+    bucket: str
+    metrics: int
+    deleted: int
+    series: int | None = None
+    orphans: int | None = None
+    foreign: int | None = None
+    points: int | None = None
+    bytes: int | None = None
+    points_per_second: float | None = None
+    oldest: str | None = None
+    newest: str | None = None
+
+
+@click.command()
+@output.format_option
+@click.option(
+    "--count/--no-count",
+    default=True,
+    show_default=True,
+    help="Count the points and find the oldest and the newest one. That"
+    " reads the buckets once; the rest comes from the indexes.",
+)
+@click.pass_context
+def status(ctx: click.Context, format_: str, count: bool) -> None:
+    """Show what is stored, by archive policy.
+
+    Metrics in Gnocchi's indexer; series, points and bytes in InfluxDB; points
+    a second over the last hour; and orphan series, whose metric the indexer
+    does not know, which `prune` removes.
+
+    Exit status: 0, shown; 2, not.
+    """
+    deployment: Deployment = ctx.obj
+    deployment.be_patient(_TIMEOUT)
+    rows = _Status(deployment, count).rows()
+    if format_ == "json":
+        output.show_json([dataclasses.asdict(row) for row in rows])
+        return
+    output.show_table(
+        (
+            "archive policy",
+            "metrics",
+            "series",
+            "orphans",
+            "points",
+            "on disk",
+            "points/s",
+            "oldest",
+            "newest",
+        ),
+        [
+            (
+                row.policy,
+                output.number(row.metrics),
+                output.number(row.series),
+                output.number(row.orphans),
+                output.number(row.points),
+                output.size(row.bytes),
+                output.number(row.points_per_second),
+                row.oldest or "-",
+                row.newest or "-",
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row.deleted:
+            click.echo(
+                f"{row.policy}: {row.deleted:,} deleted metrics wait for"
+                " gnocchi-metricd"
+            )
+        if row.foreign:
+            click.echo(
+                f"{row.policy}: {row.foreign:,} series in bucket"
+                f" {row.bucket} were not written by Gnocchi"
+            )
+    orphans = sum(row.orphans or 0 for row in rows)
+    if orphans:
+        click.echo(
+            f"{orphans:,} orphan series; gnocchi-influxdb prune removes them"
+        )
+
+
+class _Status:
+    def __init__(self, deployment: Deployment, count: bool) -> None:
+        self._deployment = deployment
+        self._client = deployment.client
+        self._counts = count
+        self._now = time.time_ns()
+
+    def rows(self) -> list[_Policy]:
+        found = {
+            policy.name: self._deployment.buckets.find(
+                self._deployment.buckets.name(policy)
+            )
+            for policy in self._deployment.policies
+        }
+        # A metric is in the indexer before its first point is in InfluxDB:
+        # in this order, none that is made meanwhile looks like an orphan.
+        stored = {
+            name: series.find(self._client, bucket.name)
+            for name, bucket in found.items()
+            if bucket is not None
+        }
+        owned: collections.Counter[str] = collections.Counter()
+        owners: dict[uuid.UUID, str] = {
+            id_: name for name, here in stored.items() for id_ in here.ids
+        }
+        for id_ in metrics.ids(self._deployment.indexer):
+            if id_ in owners:
+                owned[owners[id_]] += 1
+        counts = metrics.count(self._deployment.indexer)
+        sizes = self._sizes()
+        rows = []
+        for policy in self._deployment.policies:
+            name = policy.name
+            row = _Policy(
+                name,
+                self._deployment.buckets.name(policy),
+                counts.get((name, metrics.ACTIVE), 0),
+                counts.get((name, "delete"), 0),
+            )
+            bucket = found[name]
+            if bucket is not None:
+                row.series = len(stored[name].ids)
+                row.orphans = row.series - owned[name]
+                row.foreign = stored[name].foreign
+                row.bytes = sizes.get(bucket.id)
+                row.points_per_second = round(
+                    series.recent(self._client, bucket.name, self._now) / 3600,
+                    3,
+                )
+                if self._counts:
+                    self._count(row, bucket)
+            rows.append(row)
+        return rows
+
+    def _count(self, row: _Policy, bucket: buckets_.Bucket) -> None:
+        oldest: int | None = self._now - (
+            (bucket.retention + 2 * bucket.shard_duration) * 10**9
+        )
+        if not bucket.retention:
+            oldest = series.first(self._client, bucket.name)
+        if oldest is None:
+            row.points = 0
+            return
+        ranges = series.slices(bucket, max(oldest, 0), self._now)
+        with output.progressing(
+            f"Counting {bucket.name}", len(ranges), "ranges"
+        ) as advance:
+            extent = series.count(
+                self._client, bucket.name, ranges, lambda: advance(1)
+            )
+        row.points = extent.points
+        row.oldest, row.newest = map(_iso, (extent.oldest, extent.newest))
+
+    def _sizes(self) -> dict[str, int]:
+        try:
+            return queries.disk_sizes(self._client.get("/metrics"))
+        except exceptions.InfluxDBError:
+            # A proxy, or INFLUXD_METRICS_DISABLED.
+            return {}
+
+
+def _iso(ns: int | None) -> str | None:
+    if ns is None:
+        return None
+    return f"{numpy.datetime64(ns, 'ns').astype('datetime64[s]')}Z"

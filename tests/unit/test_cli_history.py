@@ -1,0 +1,208 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the history of a metric becomes."""
+
+import numpy
+import pytest
+
+from gnocchi_influxdb.cli import history, queries, verify
+from gnocchi_influxdb.cli.history import MEASURE, Level
+
+
+def level(every, complete_from, *times):
+    """A level; the values tell the granularity."""
+    return Level(
+        every,
+        complete_from,
+        numpy.array(times, dtype="int64"),
+        numpy.full(len(times), float(every)),
+    )
+
+
+def moved(*levels):
+    found = history.points(levels)
+    assert (found.values == found.every).all()
+    return list(zip(found.times.tolist(), found.every.tolist(), strict=True))
+
+
+def test_nothing():
+    assert moved() == []
+    assert moved(level(10, None), level(60, None)) == []
+
+
+def test_one_level():
+    assert moved(level(10, 0, 0, 10, 30)) == [(0, 10), (10, 10), (30, 10)]
+
+
+def test_measures_come_after_windows():
+    assert moved(
+        level(MEASURE, 20, 21, 27, 33), level(10, 0, 0, 10, 20, 30)
+    ) == [
+        (0, 10),
+        (10, 10),
+        (21, 0),
+        (27, 0),
+        (33, 0),
+    ]
+
+
+def test_measures_that_begin_inside_of_a_window():
+    """Its aggregate knows more than what is left of its measures."""
+    assert moved(level(MEASURE, 25, 27, 33), level(10, 0, 10, 20, 30)) == [
+        (10, 10),
+        (20, 10),
+        (33, 0),
+    ]
+
+
+def test_coarser_ones_fill_what_lies_before():
+    assert moved(
+        level(10, 120, *range(120, 180, 10)), level(60, 0, 0, 60, 120)
+    ) == [(0, 60), (60, 60), *((t, 10) for t in range(120, 180, 10))]
+
+
+def test_a_coarser_window_is_not_covered_twice():
+    assert moved(
+        level(10, 90, *range(90, 150, 10)), level(60, 0, 0, 60, 120)
+    ) == [(0, 60), (60, 60), (120, 10), (130, 10), (140, 10)]
+
+
+def test_nothing_is_left_for_a_coarser_window_that_is_not_there():
+    assert moved(level(10, 90, 90, 100, 130), level(60, 0, 120)) == [
+        (90, 10),
+        (100, 10),
+        (130, 10),
+    ]
+
+
+def test_a_young_metric_keeps_all_of_its_resolution():
+    """Nothing was dropped, so the coarser ones know nothing more."""
+    assert moved(level(10, -500, 70, 80, 120), level(60, -5000, 60, 120)) == [
+        (70, 10),
+        (80, 10),
+        (120, 10),
+    ]
+
+
+def test_without_a_timespan_there_is_nothing_coarser():
+    assert moved(level(10, None, 70, 80), level(60, 0, 0, 60)) == [
+        (70, 10),
+        (80, 10),
+    ]
+
+
+def test_three_levels():
+    assert moved(
+        level(1, 118, 118, 119, 120, 121),
+        level(10, 50, *range(50, 130, 10)),
+        level(60, -1000, 0, 60, 120),
+    ) == [
+        (0, 60),
+        *((t, 10) for t in range(60, 120, 10)),
+        (120, 1),
+        (121, 1),
+    ]
+
+
+def test_a_level_in_between_that_is_empty():
+    assert moved(
+        level(1, 118, 118, 119), level(10, None), level(60, 0, 0, 60)
+    ) == [(0, 60), (60, 60)]
+
+
+@pytest.mark.parametrize(
+    ("methods", "chosen"),
+    [
+        ({"mean", "last", "max"}, "mean"),
+        ({"last", "max", "min"}, "last"),
+        ({"min", "max", "count"}, "max"),
+        ({"count", "sum", "std", "rate:mean", "95pct"}, None),
+    ],
+)
+def test_method(methods, chosen):
+    assert history.method(methods) == chosen
+
+
+def test_complete_from():
+    # Gnocchi keeps what lies less than a timespan before the newest window.
+    assert history.complete_from(100, 30, 10) == 80
+    assert history.complete_from(100, None, 10) is None
+
+
+def test_storable():
+    found = history.Points(
+        numpy.array([5, 10, 20, 30, 2**63 - 1]),
+        numpy.array([1.0, 2.0, numpy.nan, numpy.inf, 1.0]),
+        numpy.zeros(5, dtype="int64"),
+    )
+    good, too_old, not_finite = history.storable(found, 10)
+    assert good.times.tolist() == [10]
+    assert (too_old, not_finite) == (2, 2)
+
+
+def unoccupied(points, there):
+    found = history.Points(
+        *(numpy.array(column) for column in zip(*points, strict=True))
+    )
+    return history.unoccupied(
+        found,
+        numpy.array([t for t, _ in there], dtype="int64"),
+        numpy.array([v for _, v in there], dtype="float64"),
+    ).tolist()
+
+
+def test_unoccupied():
+    points = [(0, 1.0, 10), (10, 2.0, 10), (20, 3.0, 10), (30, 4.0, MEASURE)]
+    assert unoccupied(points, []) == [True] * 4
+    assert unoccupied(points, [(10, 2.0)]) == [True] * 4
+    assert unoccupied(points, [(10, 2.5)]) == [True, False, True, True]
+    assert unoccupied(points, [(19, 2.0)]) == [True, False, True, True]
+    assert unoccupied(points, [(10, 2.0), (15, 9.0)]) == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert unoccupied(points, [(30, 9.0), (-1, 1.0)][::-1]) == [True] * 4
+
+
+def test_what_is_no_metrics_series():
+    one = "5a301761-aaaa-46e2-8900-8b4f6fe6675a"
+    ids, foreign = queries.metrics_of(
+        [
+            [f"measure,metric={one}"],
+            [f"measure,host=a,metric={one}"],
+            [f"measure,metric={one.upper()}"],
+            [f"measure,metric={one}\\,a"],
+            ["measure,metric=mine"],
+        ]
+    )
+    assert [str(id_) for id_ in ids] == [one]
+    assert foreign == 4
+
+
+def test_disk_sizes():
+    text = (
+        b"# TYPE storage_shard_disk_size gauge\n"
+        b'storage_shard_disk_size{bucket="a",engine="tsm1",id="1",'
+        b'path="e/{x}",walPath="w"} 2.5e+07\n'
+        b'storage_shard_disk_size{bucket="a",engine="tsm1",id="2"} 3\n'
+        b'storage_shard_disk_size{bucket="b",engine="tsm1",id="3"} 0\n'
+        b'storage_bucket_series_num{bucket="a"} 7\n'
+    )
+    assert queries.disk_sizes(text) == {"a": 25000003, "b": 0}
+
+
+def test_results_of_a_comparison_add_up():
+    one = verify.Compared(10, 5, 2, 1, 1, 1, 0.5)
+    one.add(verify.Compared(10, 5, 2, 1, 1, 1, 0.25))
+    assert one == verify.Compared(20, 10, 4, 2, 2, 2, 0.5)
