@@ -1,0 +1,222 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Shards in which somebody else has written values of another type."""
+
+import datetime
+import logging
+import re
+
+import pytest
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.storage import InfluxDBStorage
+
+from . import helpers, proxy
+from .helpers import NS, T0, aggregation, as_dict, metric, policy, write
+
+DAY = 86400
+METRICS = 60  # as many as are read in Flux where there is the choice
+MIDNIGHT = T0 // (DAY * NS) * DAY * NS
+
+
+@pytest.fixture(params=["integer", "string"])
+def foreign(request):
+    return {"integer": "7i", "string": '"seven"'}[request.param]
+
+
+class Spoiled:
+    """Metrics with a float on each of five days, but not on the third."""
+
+    def __init__(self, driver, server, index, value):
+        a_policy = policy((10**6, 60), (10**4, DAY))
+        self.driver, self.server, self.index = driver, server, index
+        self.metrics = [metric(a_policy) for _ in range(METRICS)]
+        self.bucket = driver.buckets.name(a_policy)
+        helpers.make_bucket(server, self.bucket, 0, DAY)
+        self.bad = MIDNIGHT + 2 * DAY * NS
+        helpers.write_lines(
+            server,
+            self.bucket,
+            f"measure,metric=foreign value={value} {self.bad + NS}",
+        )
+        self.points = {
+            m: {
+                MIDNIGHT + (d * DAY + s) * NS: float(i + d + s)
+                for d in range(5)
+                for s in (10, 20)
+            }
+            for i, m in enumerate(self.metrics)
+        }
+        write(driver, self.points, index)
+
+    def kept(self, m):
+        return {
+            t: v
+            for t, v in self.points[m].items()
+            if not self.bad <= t < self.bad + DAY * NS
+        }
+
+    def read(self, method, metrics):
+        found = self.driver.get_aggregated_measures(
+            {m: [aggregation(m, method, DAY)] for m in metrics}
+        )
+        return {
+            m: as_dict(series)
+            for m, (series,) in (
+                (m, answers.values()) for m, answers in found.items()
+            )
+        }
+
+    def expected(self, method, m):
+        windows = {}
+        for t, v in self.kept(m).items():
+            windows.setdefault(t // (DAY * NS) * DAY * NS, []).append(v)
+        compute = {
+            "count": len,
+            "max": max,
+            "median": lambda values: sum(values) / 2,  # of two
+        }[method]
+        return {t: compute(values) for t, values in windows.items()}
+
+
+def make_driver(make_conf, **options):
+    return InfluxDBStorage(
+        make_conf(influxdb_retention=False, **options).storage
+    )
+
+
+def errors(logged):
+    return [
+        record.getMessage()
+        for record in logged.records
+        if record.levelno == logging.ERROR
+    ]
+
+
+@pytest.mark.parametrize("number", [1, METRICS])
+@pytest.mark.parametrize("method", ["count", "max", "median"])
+@pytest.mark.parametrize("language", ["auto", "influxql"])
+def test_reads_leave_out_nothing(
+    make_conf,
+    influxdb,
+    indexer_driver,
+    foreign,
+    language,
+    method,
+    number,
+):
+    spoiled = Spoiled(
+        make_driver(make_conf, influxdb_query_language=language),
+        influxdb,
+        indexer_driver,
+        foreign,
+    )
+    some = spoiled.metrics[:number]
+    assert spoiled.read(method, some) == {
+        m: spoiled.expected(method, m) for m in some
+    }
+
+
+def test_reads_in_flux(make_conf, influxdb, indexer_driver, foreign):
+    """Windows are complete; points would not be."""
+    spoiled = Spoiled(
+        make_driver(make_conf, influxdb_query_language="flux"),
+        influxdb,
+        indexer_driver,
+        foreign,
+    )
+    m = spoiled.metrics[0]
+    assert spoiled.read("max", [m]) == {m: spoiled.expected("max", m)}
+    with pytest.raises(exceptions.QueryError) as raised:
+        spoiled.read("median", [m])
+    assert spoiled.bucket in str(raised.value)
+    assert "influxdb_query_language" in str(raised.value)
+
+
+def test_log_of_reads(make_conf, influxdb, indexer_driver, foreign, logged):
+    """Said once, with the bucket and the type."""
+    spoiled = Spoiled(
+        make_driver(make_conf), influxdb, indexer_driver, foreign
+    )
+    reader = make_driver(make_conf)
+    logged.records.clear()
+    for _ in range(3):
+        spoiled.driver = reader
+        spoiled.read("median", spoiled.metrics)
+    (message,) = errors(logged)
+    assert spoiled.bucket in message
+    assert {"7i": "integer", '"seven"': "string"}[foreign] in message
+
+
+def test_flux_without_influxql(make_conf, influxdb, indexer_driver):
+    """Where nobody can be asked for the types, reads go on."""
+
+    def no_influxql(request):
+        if request.path.startswith("/query"):
+            return proxy.answer("404 Not Found", b"404 page not found")
+        return None
+
+    with proxy.Proxy(influxdb.url, before=no_influxql) as between:
+        driver = make_driver(
+            make_conf,
+            influxdb_query_language="flux",
+            influxdb_url=between.url,
+        )
+        m = metric(policy((10**6, 60)))
+        write(driver, {m: {T0: 1.0, T0 + NS: 3.0}}, indexer_driver)
+        for _ in range(3):
+            found = helpers.read(driver, m, "median", 60)
+            assert found == {T0: 2.0}
+        assert len(between.paths("/query")) == 1
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def test_the_log_names_the_cure_and_it_works(
+    make_conf, influxdb, indexer_driver, foreign, logged
+):
+    spoiled = Spoiled(
+        make_driver(make_conf), influxdb, indexer_driver, foreign
+    )
+    messages = errors(logged)
+    assert messages
+    cures = {
+        re.search(
+            r"influx delete --org (\S+) --bucket (\S+) --start (\S+)"
+            r" --stop (\S+) --predicate '(.+)'$",
+            message,
+        ).groups()
+        for message in messages
+    }
+    ((org, bucket, start, stop, predicate),) = cures
+    assert (org, bucket) == (influxdb.org, spoiled.bucket)
+    assert int(moment(start).timestamp()) * NS == spoiled.bad
+    assert int(moment(stop).timestamp()) * NS == spoiled.bad + DAY * NS
+    # What `influx delete` sends.
+    helpers.call(
+        influxdb,
+        "POST",
+        "/api/v2/delete",
+        query={"org": org, "bucket": bucket},
+        body={"start": start, "stop": stop, "predicate": predicate},
+    )
+    for m in spoiled.metrics:
+        assert helpers.stored(influxdb, bucket, m) == spoiled.kept(m)
+    logged.records.clear()
+    write(spoiled.driver, spoiled.points, indexer_driver)
+    assert errors(logged) == []
+    for m in spoiled.metrics:
+        assert helpers.stored(influxdb, bucket, m) == spoiled.points[m]
+    spoiled.read("median", spoiled.metrics)
+    assert errors(logged) == []
