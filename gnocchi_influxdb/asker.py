@@ -200,13 +200,11 @@ class Asker:
         if self._prefers_influxql(query, len(ids)):
             try:
                 return self._in_influxql(query, ids)
-            except exceptions.ConfigurationError:
+            except exceptions.ConfigurationError as e:
                 if self._language != "auto":
                     raise
                 rows = self._in_flux(query, ids)
-                LOG.info(
-                    "%s has no /query, so all is asked in Flux", self._client
-                )
+                LOG.info("All is asked in Flux from now on: %s", e)
                 self._language = "flux"
                 return rows
             except exceptions.BucketNotFoundError:

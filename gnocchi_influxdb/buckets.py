@@ -21,26 +21,17 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from gnocchi_influxdb import aggregates, exceptions
+from gnocchi_influxdb import aggregates, exceptions, shards
 from gnocchi_influxdb import client as influxdb_client
 
 LOG = logging.getLogger(__name__)
 
 _HOUR = 3600
-_DAY = 24 * _HOUR
 
 #: What InfluxDB's time.Duration can hold, in seconds. One of the releases
 #: answers 500 to more, and wraps silently far beyond.
 _LONGEST_RETENTION = 9223372036
 _SHORTEST_RETENTION = _HOUR
-
-#: Durations that a shard may have, and how many of them a bucket may come to.
-#: A read without bounds opens every shard, about 0.1 ms each, so there should
-#: not be hundreds; and a shard is what expires, so there should not be three.
-_SHARD_DURATIONS = (_HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 28 * _DAY, 84 * _DAY)
-_SHARDS = 60
-
-_YEAR_1_TO_1970 = 62135596800  # s
 
 #: Seconds after which a bucket that is known is looked at again. InfluxDB
 #: has no way to change one only if it is as it was seen, so a process with an
@@ -107,42 +98,6 @@ def retention(definition: Iterable[Any]) -> int:
     if seconds > _LONGEST_RETENTION:
         return 0
     return max(seconds, _SHORTEST_RETENTION)
-
-
-def shard_duration(seconds: int) -> int:
-    """Seconds that a shard of a bucket should span.
-
-    :param seconds: the bucket's retention, 0 for infinite.
-    """
-    for duration in _SHARD_DURATIONS:
-        if seconds and seconds <= duration * _SHARDS:
-            return duration
-    return _SHARD_DURATIONS[-1]
-
-
-def shard_starts(times: Any, duration: int) -> Any:
-    """Start of the shard that each time falls into.
-
-    InfluxDB cuts time from year 1 on, as Go's time.Truncate does
-    (RetentionPolicyInfo.CreateShardGroup of its source).
-
-    :param times: int64 array, ns since 1970.
-    :param duration: of the shards, seconds.
-    :return: int64 array, seconds since year 1.
-    """
-    seconds = times // 10**9 + _YEAR_1_TO_1970
-    return seconds // duration * duration
-
-
-def shard_span(time: int, duration: int) -> tuple[int, int]:
-    """Start and end of the shard that a time falls into.
-
-    :param time: ns since 1970.
-    :param duration: of the shards, seconds.
-    :return: seconds since 1970.
-    """
-    start = int(shard_starts(time, duration)) - _YEAR_1_TO_1970
-    return start, start + duration
 
 
 def longer(one: int, other: int) -> bool:
@@ -290,7 +245,7 @@ class Buckets:
                 " and the token may not make one. Make it with: influx"
                 f" bucket create --org {self._client.org} --name {bucket}"
                 f" --retention {wanted}s --shard-group-duration"
-                f" {shard_duration(wanted)}s; and let the token read and"
+                f" {shards.duration(wanted)}s; and let the token read and"
                 " write it"
             ) from None
 
@@ -314,7 +269,7 @@ class Buckets:
                 e,
                 found.id,
                 wanted,
-                shard_duration(wanted),
+                shards.duration(wanted),
             )
             return False
         LOG.info(
@@ -331,7 +286,7 @@ def _rules(seconds: int) -> list[dict[str, Any]]:
         {
             "type": "expire",
             "everySeconds": seconds,
-            "shardGroupDurationSeconds": shard_duration(seconds),
+            "shardGroupDurationSeconds": shards.duration(seconds),
         }
     ]
 

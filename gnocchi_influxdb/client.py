@@ -30,6 +30,7 @@ import urllib3
 from gnocchi_influxdb import (
     exceptions,
     influxql_response,
+    organization,
     replies,
     retries,
     tls,
@@ -69,6 +70,9 @@ class Client:
         self._timeout = urllib3.Timeout(total=conf.influxdb_timeout)
         self._lock = threading.Lock()
         self._pid: int | None = None
+        self._organization = organization.Organization(
+            self.url, self.org, self.get_json
+        )
         self._pool: Any = None
         self._headers: dict[str, str] = {}
         self._retrying = retries.retrying(max_retries, conf.influxdb_timeout)
@@ -137,7 +141,9 @@ class Client:
 
         :raises BucketNotFoundError: there is no bucket of that name that the
             token may read.
+        :raises ConfigurationError: InfluxQL would ask another organization.
         """
+        self._organization.require_influxql()
         reply = self._request(
             "POST",
             "/query",
@@ -195,13 +201,7 @@ class Client:
         :raises ConfigurationError: there is no such organization.
         :raises AccessError: the token may not see it.
         """
-        for org in self.get_json("orgs", org=self.org).get("orgs") or ():
-            if org.get("name") == self.org:
-                return str(org["id"])
-        raise exceptions.AccessError(
-            f"The token in [storage] influxdb_token may not read the"
-            f" organization {self.org!r} of InfluxDB at {self.url}"
-        )
+        return self._organization.id()
 
     def get_json(self, what: str, **query: str) -> dict[str, Any]:
         """Answer of a GET of /api/v2/`what`."""

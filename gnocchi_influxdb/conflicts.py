@@ -25,7 +25,7 @@ import numpy
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import exceptions, influxql, line_protocol
+from gnocchi_influxdb import exceptions, influxql, line_protocol, shards
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def cure(org: str, bucket: buckets_.Bucket | None, time: int) -> str:
         return ""
     start, stop = (
         f"{numpy.datetime64(edge, 's')}Z"
-        for edge in buckets_.shard_span(time, bucket.shard_duration)
+        for edge in shards.span(time, bucket.shard_duration)
     )
     return (
         f". Somebody else has written the other type to bucket {bucket.name}:"

@@ -161,13 +161,14 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             map(len, metrics_and_measures.values())
         )
         with self.statistics.time("metadata update"):
+            latest = {
+                metric: _latest(measures["timestamps"])
+                for metric, measures in metrics_and_measures.items()
+                if len(measures)
+            }
             bookkeeping.update_metadata(
                 indexer_driver,
-                {
-                    metric: _latest(measures["timestamps"])
-                    for metric, measures in metrics_and_measures.items()
-                    if len(measures)
-                },
+                {m: t for m, t in latest.items() if not numpy.isnat(t)},
                 lambda metric: self.execute_metadata_updates_if_needed(
                     indexer_driver, metrics_and_measures[metric], metric
                 ),
@@ -210,8 +211,10 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
 
 
 def _latest(timestamps: Any) -> Any:
-    # There is mostly one, and max() takes 3 us.
-    return timestamps[0] if len(timestamps) == 1 else timestamps.max()
+    # There is mostly one, and a reduction takes 3 us. fmax passes over NaT.
+    if len(timestamps) == 1:
+        return timestamps[0]
+    return numpy.fmax.reduce(timestamps)
 
 
 def _nanoseconds(timestamp: Any) -> int | None:

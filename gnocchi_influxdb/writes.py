@@ -25,7 +25,7 @@ from gnocchi import utils
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import conflicts, exceptions, line_protocol
+from gnocchi_influxdb import conflicts, exceptions, line_protocol, shards
 
 LOG = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Writer:
         found = self._buckets.find(bucket)
         if found is None or not found.shard_duration:
             return [points]
-        starts = buckets_.shard_starts(points.times, found.shard_duration)
+        starts = shards.starts(points.times, found.shard_duration)
         bounds = [
             0,
             *((starts[1:] != starts[:-1]).nonzero()[0] + 1).tolist(),

@@ -27,6 +27,7 @@ from gnocchi_influxdb import (
     influxql_response,
     line_protocol,
     response,
+    shards,
 )
 from gnocchi_influxdb.cli.checks import Finding, Findings, Level
 
@@ -73,7 +74,7 @@ def bucket(
         make = (
             f"influx bucket create --org {influxdb.org} --name {name}"
             f" --retention {wanted}s --shard-group-duration"
-            f" {buckets.shard_duration(wanted)}s"
+            f" {shards.duration(wanted)}s"
         )
         try:
             influxdb.probe(name)
@@ -118,7 +119,7 @@ def bucket(
             + ("; the next measures change that" if may_make else ""),
             f"influx bucket update --id {found.id} --retention {wanted}s"
             " --shard-group-duration"
-            f" {buckets.shard_duration(wanted)}s",
+            f" {shards.duration(wanted)}s",
         )
         return
     more = ""

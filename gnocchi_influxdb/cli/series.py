@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import influxql, influxql_response
+from gnocchi_influxdb import influxql, influxql_response, shards
 from gnocchi_influxdb import line_protocol as lp
 from gnocchi_influxdb.cli import queries
 
@@ -73,7 +73,7 @@ def slices(
     step = max(bucket.shard_duration, 3600)
     while (now - oldest) // (step * _NS) > _SLICES:
         step *= 2
-    start = buckets_.shard_span(oldest, bucket.shard_duration or step)[0] * _NS
+    start = shards.span(oldest, bucket.shard_duration or step)[0] * _NS
     bounds = [0]
     while start + step * _NS < now:
         start += step * _NS

@@ -1,0 +1,61 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The shards that InfluxDB cuts a bucket into (pure)."""
+
+from typing import Any
+
+_HOUR = 3600
+_DAY = 24 * _HOUR
+
+#: Durations that a shard may have, and how many of them a bucket may come to.
+#: A read without bounds opens every shard, about 0.1 ms each, so there should
+#: not be hundreds; and a shard is what expires, so there should not be three.
+_SHARD_DURATIONS = (_HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 28 * _DAY, 84 * _DAY)
+_SHARDS = 60
+
+_YEAR_1_TO_1970 = 62135596800  # s
+
+
+def duration(seconds: int) -> int:
+    """Seconds that a shard of a bucket should span.
+
+    :param seconds: the bucket's retention, 0 for infinite.
+    """
+    for duration in _SHARD_DURATIONS:
+        if seconds and seconds <= duration * _SHARDS:
+            return duration
+    return _SHARD_DURATIONS[-1]
+
+
+def starts(times: Any, duration: int) -> Any:
+    """Start of the shard that each time falls into.
+
+    InfluxDB cuts time from year 1 on, as Go's time.Truncate does
+    (RetentionPolicyInfo.CreateShardGroup of its source).
+
+    :param times: int64 array, ns since 1970.
+    :param duration: of the shards, seconds.
+    :return: int64 array, seconds since year 1.
+    """
+    seconds = times // 10**9 + _YEAR_1_TO_1970
+    return seconds // duration * duration
+
+
+def span(time: int, duration: int) -> tuple[int, int]:
+    """Start and end of the shard that a time falls into.
+
+    :param time: ns since 1970.
+    :param duration: of the shards, seconds.
+    :return: seconds since 1970.
+    """
+    start = int(starts(time, duration)) - _YEAR_1_TO_1970
+    return start, start + duration
