@@ -29,7 +29,6 @@ from gnocchi_influxdb import (
     choice,
     conflicts,
     exceptions,
-    flux,
     influxql_response,
     loader,
     queries,
@@ -72,7 +71,7 @@ class Asker:
         self._memory = sparse.Memory()
         self._loader = loader.Loader[queries.Query](
             self._answer,
-            largest=flux.METRICS_PER_QUERY,
+            largest=choice.METRICS_PER_QUERY,
             # The server has all processors busy with that many.
             at_once=max(2, os.cpu_count() or 1),
         )
@@ -86,7 +85,7 @@ class Asker:
             (number, query, chunk)
             for number, (query, ids) in enumerate(asked)
             if not query.is_empty()
-            for chunk in utils.grouper(ids, flux.METRICS_PER_QUERY)
+            for chunk in utils.grouper(ids, choice.METRICS_PER_QUERY)
         ]
         answers: list[Rows] = [{} for _ in asked]
 

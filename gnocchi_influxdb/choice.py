@@ -27,7 +27,11 @@ _DAY = 86400 * 10**9
 # Metrics up to which InfluxQL is the quicker language in any case, and the
 # amount of points up to which it is for them.
 _FEW_METRICS = 4
-_FEW_METRIC_DAYS = 50
+_FEW_METRIC_DAYS = 60
+
+#: Metrics in one query. The cost of each grows with the square of their
+#: number, and two queries keep two processors of the server busy.
+METRICS_PER_QUERY = 50
 
 # Points a window up to which reading them is quicker than an aggregate of it,
 # for few metrics and for many, and than the three ends of a rate.

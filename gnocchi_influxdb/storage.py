@@ -168,7 +168,8 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             }
             bookkeeping.update_metadata(
                 indexer_driver,
-                {m: t for m, t in latest.items() if not numpy.isnat(t)},
+                # NaT is not even itself.
+                {m: t for m, t in latest.items() if t == t},
                 lambda metric: self.execute_metadata_updates_if_needed(
                     indexer_driver, metrics_and_measures[metric], metric
                 ),
