@@ -19,6 +19,7 @@ of windows just skip the shard, and InfluxQL reads all.
 """
 
 import logging
+import threading
 
 import msgpack
 import numpy
@@ -59,6 +60,7 @@ class Watch:
     def __init__(self, client: client_.Client) -> None:
         self._client = client
         self._told: set[str] = set()
+        self._lock = threading.Lock()
         self._can_look = True
 
     def other_types(self, bucket: str) -> list[str]:
@@ -79,7 +81,11 @@ class Watch:
         except exceptions.BucketNotFoundError:
             return []
         found = sorted(_types(body) - {_TYPE})
-        if found and bucket not in self._told:
+        # Queries for the same bucket run side by side.
+        with self._lock:
+            is_new = bool(found) and bucket not in self._told
+            (self._told.add if found else self._told.discard)(bucket)
+        if is_new:
             LOG.error(
                 "In some shards of bucket %s the field %s of measurement %s"
                 " is of type %s, which Gnocchi does not write: InfluxDB"
@@ -91,9 +97,6 @@ class Watch:
                 line_protocol.MEASUREMENT,
                 " and ".join(found),
             )
-            self._told.add(bucket)
-        elif not found:
-            self._told.discard(bucket)
         return found
 
 

@@ -142,13 +142,11 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
         yield Finding(
             Level.OK,
             "token",
-            "may not read the organization, so it can't make buckets: each"
-            " archive policy needs one that was made for it",
+            "sees no bucket, and not the organization, so it can't make"
+            " buckets: each archive policy needs one that was made for it",
         )
         return
-    yield Finding(
-        Level.OK, "token", f"may read the organization {influxdb.org}"
-    )
+    yield Finding(Level.OK, "token", f"sees the organization {influxdb.org}")
 
 
 def clock(influxdb: client.Client) -> Findings:
