@@ -30,7 +30,8 @@ _FEW_METRICS = 4
 _FEW_METRIC_DAYS = 60
 
 #: Metrics in one query. The cost of each grows with the square of their
-#: number, and two queries keep two processors of the server busy.
+#: number, and two queries keep two processors of the server busy. Flux turns
+#: down a chain of more than about 165 terms.
 METRICS_PER_QUERY = 50
 
 # Points a window up to which reading them is quicker than an aggregate of it,

@@ -35,10 +35,6 @@ WINDOW_FUNCTIONS = frozenset(
     ["mean", "sum", "count", "min", "max", "first", "last"]
 )
 
-#: Metrics in one query. The planner turns down a chain of more than about
-#: 165 terms, and the cost of a query grows with the square of their number.
-METRICS_PER_QUERY = 100
-
 _TAIL = (
     f' |> keep(columns: ["_time", "_value", "{line_protocol.TAG}"]) |> group()'
 )

@@ -16,7 +16,7 @@ import uuid
 
 import pytest
 
-from gnocchi_influxdb import flux
+from gnocchi_influxdb import choice, flux
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from .helpers import NS, T0, metric, policy, write
@@ -90,6 +90,6 @@ def test_the_most_metrics_that_fit_a_query(make_conf, indexer_driver):
     a_policy = policy((100000, 60))
     m = metric(a_policy)
     write(driver, {m: {T0: 1.0}}, indexer_driver)
-    ids = [m.id] + [uuid.uuid4() for _ in range(flux.METRICS_PER_QUERY - 1)]
+    ids = [m.id] + [uuid.uuid4() for _ in range(choice.METRICS_PER_QUERY - 1)]
     text = flux.points(driver.buckets.name(a_policy), ids, None, None)
     assert str(m.id).encode() in driver.client.query(text)
