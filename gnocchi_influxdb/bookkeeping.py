@@ -39,6 +39,8 @@ import sqlalchemy
 from gnocchi import indexer as gnocchi_indexer
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 
+from gnocchi_influxdb import postgresql
+
 LOG = daiquiri.getLogger(__name__)
 
 #: Most rows that one statement or one transaction names.
@@ -94,14 +96,15 @@ def update_metadata(
         truncated[metric.id] = truncated.get(metric.id, False) or bool(
             metric.needs_raw_data_truncation
         )
-    present: set[uuid.UUID] = set()
-    for ids in _chunks(sorted(truncated)):
-        present |= _record_measures(indexer, ids, truncated)
+    may_have_ended: set[uuid.UUID] = set()
+    for ids in _chunks(list(truncated)):
+        may_have_ended |= _record_measures(indexer, ids, truncated)
 
     newest: dict[uuid.UUID, numpy.datetime64] = {}
-    for metric, latest in metrics_and_latest.items():
+    for metric in metrics_and_latest if may_have_ended else ():
         resource_id = metric.resource_id
-        if resource_id is not None and metric.id in present:
+        if resource_id is not None and metric.id in may_have_ended:
+            latest = metrics_and_latest[metric]
             newest[resource_id] = max(newest.get(resource_id, latest), latest)
     _restore_resources(indexer, newest)
 
@@ -129,65 +132,66 @@ def _record_measures(
 ) -> set[uuid.UUID]:
     """Update the rows of at most ``CHUNK_SIZE`` metrics.
 
-    :returns: the metrics that exist
+    :returns: the metrics that exist and whose resource may have ended
     """
     update_rows = sqlalchemy_indexer.retry_on_deadlock(_update_rows)
-    present: set[uuid.UUID] = set()
+    may_have_ended: set[uuid.UUID] = set()
     pending = list(ids)
     while pending:
         updated = update_rows(indexer, pending, truncated)
-        present |= updated
-        if len(updated) == len(pending):
+        may_have_ended |= updated.may_have_ended
+        if len(updated.metrics) == len(pending):
             break
         pending = _existing(
-            indexer, [id_ for id_ in pending if id_ not in updated]
+            indexer, [id_ for id_ in pending if id_ not in updated.metrics]
         )
         if pending:
             # Wait for one. Whoever holds it often holds the others, too:
             # once it is free, it is worth trying all of them again.
-            present |= update_rows(indexer, pending[:1], truncated)
+            updated = update_rows(indexer, pending[:1], truncated)
+            may_have_ended |= updated.may_have_ended
             pending = pending[1:]
-    return present
+    return may_have_ended
 
 
 def _update_rows(
     indexer: Any,
     ids: Sequence[uuid.UUID],
     truncated: Mapping[uuid.UUID, bool],
-) -> set[uuid.UUID]:
+) -> postgresql.Updated:
     """Update metrics in one transaction.
 
     Of several metrics, those whose rows are locked are left out where the
     server is able to; a single one is waited for.
-
-    :returns: the metrics that were updated
     """
     table = sqlalchemy_indexer.Metric.__table__
+    # As in Gnocchi: naive, and UTC.
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     with indexer.facade.writer() as session:
-        locked = _lock_rows(session, ids)
-        # As in Gnocchi: naive, and UTC.
-        now = datetime.datetime.now(datetime.timezone.utc)
-        values: dict[str, Any] = {
-            "last_measure_timestamp": now.replace(tzinfo=None)
-        }
-        for clear in False, True:
-            if clear:
+        dialect = session.bind.dialect
+        can_skip = _can_skip_locked(dialect)
+        if can_skip and _takes_one_statement(dialect):
+            clear = [id_ for id_ in ids if truncated[id_]]
+            return postgresql.update(session, ids, clear, now)
+        locked = _lock_rows(session, ids, can_skip and len(ids) > 1)
+        values: dict[str, Any] = {"last_measure_timestamp": now}
+        for clear_ in False, True:
+            if clear_:
                 values["needs_raw_data_truncation"] = False
-            group = [id_ for id_ in locked if truncated[id_] is clear]
+            group = [id_ for id_ in locked if truncated[id_] is clear_]
             if group:
                 session.execute(
                     sqlalchemy.update(table)
                     .where(table.c.id.in_(group))
                     .values(values)
                 )
-    return set(locked)
+    return postgresql.Updated(set(locked), set(locked))
 
 
-def _lock_rows(session: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+def _lock_rows(
+    session: Any, ids: Sequence[uuid.UUID], skip_locked: bool
+) -> list[uuid.UUID]:
     table = sqlalchemy_indexer.Metric.__table__
-    skip_locked = len(ids) > 1 and _can_skip_locked(
-        session.connection().dialect
-    )
     # By nothing but the primary key: InnoDB locks what it goes through, and
     # by way of the index on the status it deadlocks even on a single row.
     rows = (
@@ -204,6 +208,10 @@ def _can_skip_locked(dialect: Any) -> bool:
     server = "mariadb" if getattr(dialect, "is_mariadb", 0) else dialect.name
     since = _SKIP_LOCKED_SINCE.get(server)
     return since is not None and dialect.server_version_info >= since
+
+
+def _takes_one_statement(dialect: Any) -> bool:
+    return bool(dialect.name == "postgresql")
 
 
 def _existing(indexer: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:

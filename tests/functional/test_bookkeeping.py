@@ -66,6 +66,15 @@ def batched(indexer, metrics_and_latest):
     bookkeeping.update_metadata(indexer, metrics_and_latest, fallback)
 
 
+@pytest.fixture(params=["one statement", "portable"], autouse=True)
+def way(request, monkeypatch):
+    """The way of PostgreSQL, and that of the others."""
+    if request.param == "portable":
+        monkeypatch.setattr(
+            bookkeeping, "_takes_one_statement", lambda dialect: False
+        )
+
+
 @pytest.fixture(scope="module")
 def indexer(indexer_url, tmp_path_factory):
     url = sqlalchemy_indexer.SQLAlchemyIndexer._create_new_database(
@@ -348,6 +357,7 @@ class TestDeletedMeanwhile:
         assert are_recorded(indexer, [left])
         assert ended_at(indexer, resource_id) == ENDED
         assert (gone.id not in rows_of(indexer, [gone])) == expunge
+        assert expunge or not are_recorded(indexer, [gone])
 
     def test_resource(self, indexer):
         gone, left = new_resource(indexer, ENDED), new_resource(indexer, ENDED)

