@@ -20,16 +20,27 @@
          │                        is wrong with the request, so it may be
          │                        repeated as it is
          ├─ AccessError           the token is unknown or lacks a right
+         │   └─ ForbiddenError    it is known and lacks a right
          ├─ BucketNotFoundError   the bucket is not there
          ├─ RefusedError          the server will never take this request
          │   └─ PartialWriteError it took some points and refused the others
          ├─ QueryError            the server failed while it answered a query
          └─ ResponseError         the answer is cut or is not InfluxDB's
 
+What a read raises is an HTTP response, too: see `answered`.
+
 No message ever contains the token.
 """
 
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+
+import webob.exc  # type: ignore[import-untyped]
 from gnocchi import storage
+
+LOG = logging.getLogger(__name__)
 
 
 class InfluxDBError(storage.StorageError):  # type: ignore[misc]
@@ -46,6 +57,10 @@ class UnavailableError(InfluxDBError):
 
 class AccessError(InfluxDBError):
     """The server does not know the token, or the token lacks a right."""
+
+
+class ForbiddenError(AccessError):
+    """The server knows the token, and the token lacks a right."""
 
 
 class BucketNotFoundError(InfluxDBError):
@@ -92,3 +107,42 @@ class QueryError(InfluxDBError):
 
 class ResponseError(InfluxDBError):
     """The answer is incomplete or makes no sense."""
+
+
+@contextlib.contextmanager
+def answered() -> Iterator[None]:
+    """Let Gnocchi's API answer 503 to an InfluxDBError, and log the error.
+
+    Gnocchi has no answer of its own to a storage that fails: the exception
+    would end the request without one, and what uwsgi sends then is an empty
+    500. But Pecan sends an exception that is an HTTP response as that
+    response. The client is not told what the operator finds in the log.
+
+    :raises InfluxDBError: of the same class, and a
+        webob.exc.HTTPServiceUnavailable.
+    """
+    try:
+        yield
+    except InfluxDBError as e:
+        LOG.error("A request is answered 503: %s", e)
+        # A response has a status of its own.
+        kind = InfluxDBError if isinstance(e, RefusedError) else type(e)
+        raise _as_response(kind)(str(e)) from e
+
+
+@functools.cache
+def _as_response(kind: type[InfluxDBError]) -> type[InfluxDBError]:
+    response: type = webob.exc.HTTPServiceUnavailable
+
+    def init(self: InfluxDBError, message: str) -> None:
+        response.__init__(  # type: ignore[misc]
+            self, "Measures can't be read at the moment. Please retry."
+        )
+        self.args = (message,)
+
+    def text(self: InfluxDBError) -> str:
+        return str(self.args[0])
+
+    return type(
+        kind.__name__, (kind, response), {"__init__": init, "__str__": text}
+    )

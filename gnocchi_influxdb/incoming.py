@@ -18,6 +18,7 @@ and metricd brings them to InfluxDB from there. All that Gnocchi asks of an
 incoming driver besides (sacks, reports, locks) is answered by that queue.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -185,12 +186,16 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     def delete_unprocessed_measures_for_metric(self, metric_id: Any) -> None:
         self.queue.delete_unprocessed_measures_for_metric(metric_id)
 
+    @contextlib.contextmanager
     def process_measure_for_metrics(
         self, metric_ids: Iterable[Any]
-    ) -> AbstractContextManager[dict[Any, Any]]:
-        return self.queue.process_measure_for_metrics(  # type: ignore[no-any-return]
-            metric_ids
-        )
+    ) -> Iterator[dict[Any, Any]]:
+        # Of a GET with refresh=true; metricd takes whole sacks.
+        with (
+            exceptions.answered(),
+            self.queue.process_measure_for_metrics(metric_ids) as measures,
+        ):
+            yield measures
 
     def process_measures_for_sack(
         self, sack: incoming.Sack
