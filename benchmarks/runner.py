@@ -173,7 +173,9 @@ def _influxdb(
 ) -> dict[str, str]:
     """Options of the driver, for a server with buckets of our own."""
     influxdb = exits.enter_context(stack.influxdb(say))
-    prefix = f"bench-{secrets.token_hex(4)}-"
+    # On InfluxDB 1.x a database of our own.
+    end = "/" if influxdb.release == 1 else "-"
+    prefix = f"bench-{secrets.token_hex(4)}{end}"
     exits.callback(
         stack.delete_buckets,
         influxdb.url,

@@ -200,13 +200,15 @@ class Asker:
             try:
                 return self._in_influxql(query, ids)
             except exceptions.ConfigurationError as e:
-                if self._language != "auto":
+                if self._language != "auto" or self._client.is_1x:
                     raise
                 rows = self._in_flux(query, ids)
                 LOG.info("All is asked in Flux from now on: %s", e)
                 self._language = "flux"
                 return rows
             except exceptions.BucketNotFoundError:
+                if self._client.is_1x:
+                    return {}  # It hides nothing: that is a 403.
                 if self._language == "auto":
                     rows = self._in_flux(query, ids)
                     if rows:
@@ -225,6 +227,9 @@ class Asker:
     def _prefers_influxql(self, query: queries.Query, metrics: int) -> bool:
         if self._language != "auto":
             return self._language == "influxql"
+        if self._client.is_1x:
+            # Its Flux reads all points and makes windows of them then.
+            return True
         if query.bucket in self._flux_only:
             return False
         return choice.takes_influxql(query, metrics)
@@ -232,7 +237,7 @@ class Asker:
     def _in_influxql(
         self, query: queries.Query, ids: Sequence[uuid.UUID]
     ) -> Rows:
-        statement, column = query.influxql(ids)
+        statement, column = query.influxql(ids, self._client.may_be_cluster)
         body = self._client.influxql(query.bucket, statement)
         (answer,) = influxql_response.parse_influxql(body, [[column]])
         return answer[column]

@@ -9,44 +9,36 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""HTTP to InfluxDB: the only module that does any.
+"""HTTP to InfluxDB: the only module that does any."""
 
-The connection pool, with its TLS and authentication, is influxdb-client's;
-requests go straight to it, since what that library puts on top (objects a
-point, a table and a row) costs more than the request itself.
-"""
-
+import copy
 import gzip
 import json
-import os
-import threading
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-import influxdb_client
 import urllib3
 
 from gnocchi_influxdb import (
+    connections,
+    dialects,
     exceptions,
     influxql_response,
     organization,
     replies,
     retries,
-    tls,
+    servers,
 )
-
-#: Connections kept open. Far more than a process has threads, since one
-#: that has no room in the pool is closed after each request.
-POOL_SIZE = 256
 
 _PING_TIMEOUT = urllib3.Timeout(total=1.0)
 
+_FORM = "application/x-www-form-urlencoded"
 _DIALECT = {"header": True, "delimiter": ",", "annotations": []}
 
 
 class Client:
-    """One InfluxDB server and organization.
+    """One InfluxDB server, and the organization or database of it.
 
     Safe to share between threads, and to be carried over a fork. Nothing is
     connected before the first request.
@@ -66,26 +58,49 @@ class Client:
             (url.scheme, url.netloc.rpartition("@")[2], url.path, "", "")
         ).rstrip("/")
         self.org: str = conf.influxdb_org
-        self._org = urllib.parse.quote(self.org, safe="")
+        self._api = dialects.of(conf)
         self._timeout = urllib3.Timeout(total=conf.influxdb_timeout)
-        self._lock = threading.Lock()
-        self._pid: int | None = None
+        self._connections = connections.Connections(
+            conf, self.url, self._api.is_1x
+        )
+        self._server: servers.Server | None = None
         self._organization = organization.Organization(
             self.url, self.org, self.get_json
         )
-        self._pool: Any = None
-        self._headers: dict[str, str] = {}
         self._retrying = retries.retrying(max_retries, conf.influxdb_timeout)
 
     def __str__(self) -> str:
-        return f"{self.url} (organization {self.org})"
+        return f"{self.url} ({self._api})"
+
+    @property
+    def is_1x(self) -> bool:
+        """Whether buckets are retention policies, as on InfluxDB 1.x."""
+        return self._api.is_1x
+
+    @property
+    def replication(self) -> int:
+        """Of how many copies retention policies are made."""
+        return getattr(self._api, "replication", 1)
+
+    @property
+    def may_be_cluster(self) -> bool:
+        """Whether it is a cluster, for all that the answers have said yet."""
+        return self._api.is_1x and (
+            self._server is None or self._server.is_cluster()
+        )
+
+    def once(self) -> "Client":
+        """The same over the same connections, but it repeats no request."""
+        other = copy.copy(self)
+        other._retrying = retries.retrying(0, self._conf.influxdb_timeout)
+        return other
 
     def connect(self) -> None:
         """Check the options and make the connection pool, without using it.
 
         :raises ConfigurationError: naming the option.
         """
-        self._connections()
+        self._connections.pool()
 
     # Data ------------------------------------------------------------------
 
@@ -103,11 +118,7 @@ class Client:
             lines = gzip.compress(lines, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         reply = self._request(
-            "POST",
-            f"/api/v2/write?org={self._org}&precision=ns"
-            f"&bucket={urllib.parse.quote(bucket, safe='')}",
-            lines,
-            headers,
+            "POST", self._api.write_path(bucket), lines, headers
         )
         if reply.status != 204:
             # A proxy's page, say: nothing was written.
@@ -120,7 +131,7 @@ class Client:
         """Answer of a Flux query: CSV with a header, without annotations."""
         reply = self._request(
             "POST",
-            f"/api/v2/query?org={self._org}",
+            self._api.flux_path,
             json.dumps({"query": flux, "dialect": _DIALECT}).encode(),
             {"Content-Type": "application/json", "Accept": "application/csv"},
         )
@@ -134,42 +145,43 @@ class Client:
         """
         self.write(bucket, b"")
 
-    def influxql(self, bucket: str, statement: str) -> bytes:
-        """Answer of one InfluxQL statement: MessagePack, times in ns.
+    def influxql(
+        self,
+        bucket: str,
+        statement: str,
+        accept: str = influxql_response.CONTENT_TYPE,
+    ) -> bytes:
+        """Answer of InfluxQL statements, times in ns.
 
         The answer may hold an error, but for that of a missing bucket.
+
+        :param accept: MessagePack, or "application/json" for a statement
+            whose answer InfluxDB can't put into that.
 
         :raises BucketNotFoundError: there is no bucket of that name that the
             token may read.
         :raises ConfigurationError: InfluxQL would ask another organization.
         """
-        self._organization.require_influxql()
-        reply = self._request(
-            "POST",
-            "/query",
-            urllib.parse.urlencode(
-                {
-                    "db": bucket,
-                    "q": statement,
-                    "epoch": "ns",
-                    "org": self.org,
-                }
-            ).encode(),
-            {
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Accept": influxql_response.CONTENT_TYPE,
-            },
-        )
-        data: bytes = reply.data
-        replies.check_database(self.url, bucket, data)
-        return data
+        if not self._api.is_1x:
+            self._organization.require_influxql()
+        headers = {"Content-Type": _FORM, "Accept": accept}
+        form = self._api.influxql(bucket, statement)
+        body = urllib.parse.urlencode(form).encode()
+
+        def ask() -> bytes:
+            reply = self._request_once("POST", "/query", body, headers)
+            data: bytes = reply.data
+            replies.check_influxql(self.url, bucket, data)
+            return data
+
+        return self._retrying(ask)
 
     def delete(self, bucket: str, predicate: str) -> None:
         """Delete all points that a predicate of /api/v2/delete selects."""
+        query = urllib.parse.urlencode({"org": self.org, "bucket": bucket})
         self._request(
             "POST",
-            f"/api/v2/delete?org={self._org}"
-            f"&bucket={urllib.parse.quote(bucket, safe='')}",
+            f"/api/v2/delete?{query}",
             json.dumps(
                 {
                     "start": "1677-09-21T00:12:43.145224194Z",
@@ -189,11 +201,19 @@ class Client:
         """
         self._request_once("GET", "/ping", None, None, _PING_TIMEOUT)
 
-    def version(self) -> str:
-        """Version of the server, as "2.9.1"."""
-        headers = self._request("GET", "/ping").headers
-        version: str = headers.get("X-Influxdb-Version") or ""
-        return version.removeprefix("v")
+    def server(self) -> servers.Server:
+        """What the server says that it is."""
+        return servers.Server.of(self._request("GET", "/ping").headers)
+
+    def has_flux(self) -> bool:
+        """Whether a 1.x lets itself be asked in Flux, and the token do so."""
+        try:
+            self.query("")
+        except exceptions.ForbiddenError:
+            return False
+        except exceptions.QueryError:
+            pass  # It has looked at the script.
+        return True
 
     def org_id(self) -> str:
         """Id of the organization.
@@ -248,13 +268,13 @@ class Client:
         headers: Mapping[str, str] | None,
         timeout: urllib3.Timeout | None = None,
     ) -> Any:
-        pool = self._connections()
+        pool = self._connections.pool()
         try:
             reply = pool.urlopen(
                 method,
                 self._path + path,
                 body=body,
-                headers={**self._headers, **(headers or {})},
+                headers={**self._connections.headers, **(headers or {})},
                 timeout=timeout or self._timeout,
                 retries=False,
                 redirect=False,
@@ -262,34 +282,8 @@ class Client:
             )
         except urllib3.exceptions.HTTPError as e:
             raise replies.transport_error(self.url, e) from None
+        if self._server is None:
+            self._server = servers.Server.of(reply.headers)
         if 200 <= reply.status < 300:
             return reply
         raise replies.error(self.url, self.org, path, reply)
-
-    def _connections(self) -> Any:
-        # A socket must not be shared with the process this one was forked
-        # from.
-        if self._pid != os.getpid():
-            with self._lock:
-                if self._pid != os.getpid():
-                    self._make_pool()
-                    self._pid = os.getpid()
-        return self._pool
-
-    def _make_pool(self) -> None:
-        conf = self._conf
-        tls.check_options(conf)
-        api = influxdb_client.InfluxDBClient(
-            url=self.url,
-            token=conf.influxdb_token or "",
-            verify_ssl=not conf.influxdb_insecure,
-            ssl_ca_cert=conf.influxdb_cafile,
-            cert_file=conf.influxdb_certfile,
-            cert_key_file=conf.influxdb_keyfile,
-            connection_pool_maxsize=POOL_SIZE,
-            retries=False,
-        ).api_client
-        self._headers = dict(api.default_headers)
-        if conf.influxdb_gzip:
-            self._headers["Accept-Encoding"] = "gzip"
-        self._pool = api.rest_client.pool_manager.connection_from_url(self.url)

@@ -33,11 +33,13 @@ LOG = logging.getLogger(__name__)
 _TYPE = "float"
 
 
-def cure(org: str, bucket: buckets_.Bucket | None, time: int) -> str:
+def cure(buckets: buckets_.Buckets, name: str, time: int) -> str:
     """What to do about the shard that a refused point belongs to.
 
+    :param name: of the bucket.
     :param time: of the point, ns since the epoch.
     """
+    bucket = buckets.find(name)
     if bucket is None or not bucket.shard_duration:
         return ""
     start, stop = (
@@ -48,9 +50,7 @@ def cure(org: str, bucket: buckets_.Bucket | None, time: int) -> str:
         f". Somebody else has written the other type to bucket {bucket.name}:"
         f" its shard from {start} to {stop} takes no measure until that is"
         " deleted. Look at what is there, stop whoever writes it, then:"
-        f" influx delete --org {org} --bucket {bucket.name} --start {start}"
-        f" --stop {stop} --predicate '_measurement="
-        f'"{line_protocol.MEASUREMENT}"\''
+        f" {buckets.server.to_clear(bucket, start, stop)}"
     )
 
 

@@ -32,6 +32,7 @@ from gnocchi_influxdb import (
     exceptions,
     influxql,
     influxql_response,
+    influxql_rows,
     line_protocol,
 )
 
@@ -132,9 +133,14 @@ class Deleter:
     def _with_points(
         self, bucket: str, metrics: Sequence[uuid.UUID]
     ) -> list[uuid.UUID]:
-        body = self._client.influxql(bucket, influxql.newest(metrics))
-        (answer,) = influxql_response.parse_influxql(body, [["last"]])
-        return list(answer["last"])
+        infos = influxql.infos(metrics, self._client.may_be_cluster)
+        body = self._client.influxql(
+            bucket, f"{influxql.newest(metrics)};{infos}"
+        )
+        points, named = influxql_response.parse_influxql(
+            body, [["last"], ["count"]]
+        )
+        return list({**points["last"], **named["count"]})
 
     def _delete_by_influxql(
         self, bucket: str, metrics: Sequence[uuid.UUID]
@@ -142,8 +148,8 @@ class Deleter:
         # While InfluxDB writes its cache to a data file a DELETE does not
         # reach what is on the way.
         for pause in _PAUSES:
-            influxql_response.parse_influxql(
-                self._client.influxql(bucket, influxql.delete(metrics)), []
+            influxql_rows.check(
+                self._client.influxql(bucket, influxql.delete(metrics))
             )
             metrics = self._with_points(bucket, metrics)
             if not metrics:
@@ -171,6 +177,10 @@ class Deleter:
             exceptions.BucketNotFoundError,
             exceptions.ConfigurationError,
         ) as e:
+            if self._client.is_1x:
+                if isinstance(e, exceptions.BucketNotFoundError):
+                    return metrics
+                raise
             LOG.debug("No DELETE by InfluxQL, trying /api/v2/delete: %s", e)
         try:
             self._client.delete(bucket, f'{line_protocol.TAG}="{metrics[0]}"')

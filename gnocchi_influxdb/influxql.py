@@ -21,6 +21,7 @@ https://docs.influxdata.com/influxdb/v1/query_language/spec/
 import uuid
 from collections.abc import Iterable, Sequence
 
+from gnocchi_influxdb import info_lines
 from gnocchi_influxdb import line_protocol as lp
 
 #: Functions that InfluxDB applies to windows.
@@ -41,6 +42,7 @@ def windows(
     stop: int | None,
     every: int,
     function: str,
+    is_cluster: bool = False,
 ) -> str:
     """One value a window: the windows of `every` ns since the epoch.
 
@@ -50,15 +52,23 @@ def windows(
         to the last point.
     :param function: one of `WINDOW_FUNCTIONS`; the column of the answer has
         its name.
+    :param is_cluster: whether it is for a cluster of InfluxDB 1.8. Asked for
+        a count, its nodes without the series answer an empty iterator of
+        floats, and what the others answer, integers, is dropped for it. So
+        the points are counted by the node that is asked.
     """
     if function not in WINDOW_FUNCTIONS:
         raise ValueError(f"not a window function: {function!r}")
     if stop is None:
         # Not the present, which is what InfluxQL takes for granted.
         stop = lp.last_window(every)
+    source = _source(metrics, start, stop)
+    if is_cluster and function == "count":
+        source = (
+            f' FROM (SELECT "{lp.FIELD}"{source}) WHERE {_within(start, stop)}'
+        )
     return (
-        f'SELECT {function}("{lp.FIELD}")'
-        + _source(metrics, start, stop)
+        f'SELECT {function}("{lp.FIELD}"){source}'
         + f' GROUP BY time({every:d}ns), "{lp.TAG}" fill(none)'
     )
 
@@ -92,9 +102,79 @@ def newest(metrics: Sequence[uuid.UUID]) -> str:
     )
 
 
+def infos(metrics: Iterable[uuid.UUID], is_cluster: bool = False) -> str:
+    """How many times each was told what it is called (column `count`).
+
+    :param is_cluster: as for `windows`.
+    """
+    source = f'"{info_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
+    if is_cluster:
+        source = f'(SELECT "name" FROM {source})'
+    return f'SELECT count("name") FROM {source} GROUP BY "{lp.TAG}"'
+
+
 def delete(metrics: Iterable[uuid.UUID]) -> str:
-    """Delete all points of some metrics."""
-    return f'DELETE FROM "{lp.MEASUREMENT}" WHERE {_any_of(metrics)}'
+    """Delete all points of some metrics, and what they are called."""
+    # It costs no more than for one of the measurements.
+    return (
+        f'DELETE FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}"'
+        f" WHERE {_any_of(metrics)}"
+    )
+
+
+# Management, on InfluxDB 1.x ------------------------------------------------
+
+SHOW_DATABASES = "SHOW DATABASES"
+#: Only an administrator may ask these.
+SHOW_USERS = "SHOW USERS"
+SHOW_DIAGNOSTICS = "SHOW DIAGNOSTICS"
+#: One series for each shard; its index is in the tags.
+SHOW_SHARDS = "SHOW STATS FOR 'shard'"
+
+
+def show_policies(database: str) -> str:
+    """List the retention policies of a database."""
+    return f"SHOW RETENTION POLICIES ON {identifier(database)}"
+
+
+def create_database(database: str) -> str:
+    """Make a database, unless it is there."""
+    return f"CREATE DATABASE {identifier(database)}"
+
+
+def create_policy(
+    database: str, name: str, seconds: int, shard_seconds: int, copies: int
+) -> str:
+    """Make a retention policy, unless the very same one is there.
+
+    :param seconds: that points are kept, 0 for ever.
+    """
+    return (
+        f"CREATE RETENTION POLICY {identifier(name)}"
+        f" ON {identifier(database)} DURATION {_duration(seconds)}"
+        f" REPLICATION {copies:d} SHARD DURATION {_duration(shard_seconds)}"
+    )
+
+
+def alter_policy(
+    database: str, name: str, seconds: int, shard_seconds: int
+) -> str:
+    """Change a retention policy; it keeps its number of copies."""
+    return (
+        f"ALTER RETENTION POLICY {identifier(name)}"
+        f" ON {identifier(database)} DURATION {_duration(seconds)}"
+        f" SHARD DURATION {_duration(shard_seconds)}"
+    )
+
+
+def identifier(name: str) -> str:
+    """A name as InfluxQL quotes it."""
+    escaped = name.translate({92: r"\\", 34: r"\"", 10: r"\n"})
+    return f'"{escaped}"'
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds:d}s" if seconds else "INF"
 
 
 def _source(
@@ -102,7 +182,13 @@ def _source(
 ) -> str:
     return (
         f' FROM "{lp.MEASUREMENT}" WHERE ({_any_of(metrics)})'
-        f" AND time >= {0 if start is None else start:d}"
+        f" AND {_within(start, stop)}"
+    )
+
+
+def _within(start: int | None, stop: int | None) -> str:
+    return (
+        f"time >= {0 if start is None else start:d}"
         f" AND time < {lp.MAX_TIME if stop is None else stop:d}"
     )
 

@@ -31,10 +31,10 @@ STORAGE_OPTS = [
     cfg.StrOpt(
         "influxdb_token",
         secret=True,
-        help="InfluxDB API token. It must be able to read and write the "
-        "buckets of the organization; to let the driver make the bucket of "
-        "an archive policy it must also be able to write `buckets` and to "
-        "read `orgs`.",
+        help="InfluxDB API token, with the right to read and write `buckets` "
+        "of the organization, or single ones that were made by hand. Only in "
+        "an organization without any bucket it must be able to read `orgs`, "
+        "too, to make the first one.",
     ),
     cfg.StrOpt(
         "influxdb_org",
@@ -44,10 +44,32 @@ STORAGE_OPTS = [
     cfg.StrOpt(
         "influxdb_bucket_prefix",
         default="gnocchi-",
-        regex=r"^([A-Za-z0-9.-][A-Za-z0-9_.-]*)?$",
+        regex=r"^([A-Za-z0-9.-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)?)?$",
         help="An archive policy is kept in the bucket of this prefix and its "
         "name. Letters, digits, dots, dashes and, but for the first "
-        "character, underscores.",
+        "character, underscores. For InfluxDB 1.x and clusters it has a "
+        "slash: in `gnocchi/` archive policies are retention policies of the "
+        "database gnocchi.",
+    ),
+    cfg.IntOpt(
+        "influxdb_replication",
+        default=1,
+        min=1,
+        help="On a cluster, how many data nodes keep a copy of each point. "
+        "For retention policies that are made from then on: those that are "
+        "there keep what they have. InfluxDB 2.x has no use for it.",
+    ),
+    cfg.StrOpt(
+        "influxdb_consistency",
+        default="one",
+        choices=[
+            ("any", "one node has it, or keeps it for another that is away"),
+            ("one", "one copy"),
+            ("quorum", "more than half of the copies"),
+            ("all", "all copies"),
+        ],
+        help="On a cluster, how many copies of a point must be on disk "
+        "before a write is acknowledged. InfluxDB 2.x has no use for it.",
     ),
     cfg.BoolOpt(
         "influxdb_retention",
@@ -76,6 +98,14 @@ STORAGE_OPTS = [
         min=1,
         max=1000000,
         help="Largest number of points in one write.",
+    ),
+    cfg.BoolOpt(
+        "influxdb_metric_info",
+        default=True,
+        help="Write what a metric is called (its name, unit, resource, "
+        "archive policy and creator) beside its measures, as measurement "
+        "`metric_info`, for those who look into InfluxDB without Gnocchi: "
+        "dashboards, say. Once a week and when it changes.",
     ),
     cfg.StrOpt(
         "influxdb_query_language",

@@ -43,12 +43,16 @@ class Organization:
                 return str(org["id"])
         # A token that may see a bucket learns from it whose it is. (The
         # server fills its pages before it leaves out what the token may not
-        # see, so a limit of 1 finds nothing.)
+        # see, so a limit of 1 finds nothing. _monitoring and _tasks, which
+        # each organization has, are for those who may read it.)
         for bucket in self._list("buckets", org=self._name, limit="100"):
             return str(bucket["orgID"])
         raise exceptions.AccessError(
             "The token in [storage] influxdb_token may not read the"
-            f" organization {self._name!r} of InfluxDB at {self._url}"
+            f" organization {self._name!r} of InfluxDB at {self._url}, and"
+            " sees no bucket of it from which to learn its id. A right to"
+            " read `orgs` does, or any bucket that the token may read: influx"
+            f" bucket create --org {self._name} --name gnocchi"
         )
 
     def require_influxql(self) -> None:

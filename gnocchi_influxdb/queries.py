@@ -64,7 +64,9 @@ class Query:
             self.what,
         )
 
-    def influxql(self, metrics: Sequence[uuid.UUID]) -> tuple[str, str]:
+    def influxql(
+        self, metrics: Sequence[uuid.UUID], is_cluster: bool = False
+    ) -> tuple[str, str]:
         """The query in InfluxQL, and the column that it answers."""
         if self.what == POINTS:
             return (
@@ -75,7 +77,12 @@ class Query:
             return influxql.newest(metrics), "last"
         return (
             influxql.windows(
-                metrics, self.start, self.stop, self.every, self.what
+                metrics,
+                self.start,
+                self.stop,
+                self.every,
+                self.what,
+                is_cluster,
             ),
             self.what,
         )

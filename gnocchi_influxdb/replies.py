@@ -11,8 +11,9 @@
 # under the License.
 """What the statuses, errors and small JSON answers of InfluxDB mean (pure).
 
-The wordings are those of InfluxDB 2.7 to 2.9, each provoked on a real
-server by the functional tests.
+The wordings are those of InfluxDB 2.7 to 2.9 and of 1.8 to 1.13, each
+provoked on a real server by the functional tests; those of a cluster are from
+its source (coordinator/points_writer.go).
 """
 
 import json
@@ -20,6 +21,7 @@ import re
 import ssl
 from typing import Any
 
+import msgpack
 import urllib3
 
 from gnocchi_influxdb import exceptions
@@ -27,9 +29,31 @@ from gnocchi_influxdb import exceptions
 _DROPPED = re.compile(r"dropped[ =](\d+)")
 # Of a write, and of a query. Others, S3 for one, have buckets, too.
 _NO_BUCKET = re.compile(r'bucket ".*" not found$|could not find bucket ".*"$')
+# The same of 1.x: of a write, which has no status of its own for the second,
+# and of Flux. 2.x says the first with a 500 of a bucket that is being made.
+_NO_POLICY = re.compile(
+    r"^(database|retention policy) not found: "
+    r"|execute state: (no database|invalid retention policy)$"
+)
+# Of Flux on 1.x, which has one status for all errors.
+_FLUX_FAULT = re.compile(r"^(error |compilation failed|runtime error)")
+_FLUX_FORBIDDEN = re.compile(r"execute state: user .*, requires ")
+# Limits of a server of 1.x with an index in memory.
+_FULL = re.compile(r"max-(values-per-tag|series-per-database)( limit)? exc")
 # urllib3 begins with the repr of its connection.
 _REPR = re.compile(r"^<[^<>]*>: ")
+# The last ones are of a cluster where a node is away; a DELETE is done in part
+# then.
+_BUSY_INFLUXQL = re.compile(
+    rb"max-concurrent-queries limit exceeded"
+    rb"|(partial success, node \d+ may be down \()?dial tcp [\d.:]+"
+)
 _BUSY = frozenset([429, 500, 502, 503, 504])
+
+
+_FORBIDDEN = exceptions.ForbiddenError
+_BAD_TOKEN = "unable to parse authentication credentials"  # noqa: S105
+_OF_1X = " (user:password, for InfluxDB 1.x)"
 
 
 class RetryAfterError(exceptions.UnavailableError):
@@ -89,9 +113,11 @@ def error(
         )
     else:
         said = f"InfluxDB at {url} says {status}: {reason}"
-    if status in (401, 403):
-        return exceptions.AccessError(
-            f"{said}. See [storage] influxdb_token and the rights of that"
+    if status in (401, 403) or _FLUX_FORBIDDEN.search(reason):
+        kind = exceptions.AccessError if status == 401 else _FORBIDDEN
+        return kind(
+            f"{_short(said)}. See [storage] influxdb_token"
+            f"{_OF_1X if _BAD_TOKEN in reason else ''} and the rights of that"
             " token"
         )
     if "organization name" in reason and "not found" in reason:
@@ -100,30 +126,50 @@ def error(
             " show it to the token: see [storage] influxdb_org and"
             " influxdb_token"
         )
+    if _NO_BUCKET.search(reason) or (
+        _NO_POLICY.search(reason) and not path.startswith("/api/v2/write")
+    ):
+        return exceptions.BucketNotFoundError(said)
     if status == 404:
-        if _NO_BUCKET.search(reason):
-            return exceptions.BucketNotFoundError(said)
         return exceptions.ConfigurationError(
-            f"{said}. Is that the URL of an InfluxDB 2.x ([storage]"
-            " influxdb_url)?"
+            f"{said}. Is that the URL of an InfluxDB ([storage]"
+            " influxdb_url), and one that influxdb_bucket_prefix is for?"
         )
+    if "partial write: " in reason:
+        # A cluster has one status for all failures of a shard.
+        return _partial_write(said, status, reason)
+    is_flux = path.startswith("/api/v2/query")
+    if is_flux and _FLUX_FAULT.search(reason):
+        return exceptions.QueryError(said)
     if status in _BUSY or "queue length exceeded" in reason:
         # It may be a date, too; then we know as much as without it.
         if (asked := reply.headers.get("Retry-After", "")).isdecimal():
             return RetryAfterError(said, float(asked))
         return exceptions.UnavailableError(said)
-    if "partial write" in reason:
-        dropped = _DROPPED.search(reason)
-        return exceptions.PartialWriteError(
-            said,
-            status,
-            reason,
-            dropped=int(dropped.group(1)) if dropped else 0,
-            type_conflict="field type conflict" in reason,
-        )
-    if path.startswith("/api/v2/query"):
+    if is_flux:
         return exceptions.QueryError(said)
     return exceptions.RefusedError(said, status, reason)
+
+
+def _partial_write(
+    said: str, status: int, reason: str
+) -> exceptions.InfluxDBError:
+    if _FULL.search(reason):
+        # Not about the points.
+        return exceptions.ConfigurationError(
+            f"{said}. Set index-version to tsi1, or these limits to 0, in the"
+            " configuration of InfluxDB; measures are kept until then"
+        )
+    found = _DROPPED.search(reason)
+    return exceptions.PartialWriteError(
+        said,
+        status,
+        reason,
+        # 1.x stores the lines that it can parse, and counts no others.
+        dropped=(int(found[1]) if found else 0)
+        or reason.count("unable to parse '"),
+        type_conflict="field type conflict" in reason,
+    )
 
 
 def json_object(url: str, reply: Any) -> dict[str, Any]:
@@ -140,17 +186,21 @@ def json_object(url: str, reply: Any) -> dict[str, Any]:
     return found
 
 
-def check_database(url: str, bucket: str, body: bytes) -> None:
-    """Raise what InfluxQL says of a bucket inside of a 200.
+def check_influxql(url: str, bucket: str, body: bytes) -> None:
+    """Raise what InfluxQL says inside of a 200 and no parser need know.
 
-    :raises BucketNotFoundError: it is not there, or the token may not read
-        it.
+    :raises BucketNotFoundError: the bucket is not there, or the token may not
+        read it.
     :raises AccessError: the token may not do that with it.
+    :raises UnavailableError: the server is too busy.
     """
     # Where it is an answer of many points it is not looked through.
     start = body[:300]
+    if b"error" not in start:
+        return
     if (
         b"database not found" in start
+        or b"retention policy not found" in start  # 1.x
         or b"no dbrp mapping" in start
         or b"default retention policy not set" in start  # 2.7
     ):
@@ -163,6 +213,10 @@ def check_database(url: str, bucket: str, body: bytes) -> None:
             " permissions. See [storage] influxdb_token and the rights of"
             " that token"
         )
+    if busy := _BUSY_INFLUXQL.search(start):
+        raise exceptions.UnavailableError(
+            f"InfluxDB at {url} says: {busy[0].decode(errors='replace')}"
+        )
 
 
 def _text(reply: Any) -> str:
@@ -173,10 +227,27 @@ def _text(reply: Any) -> str:
 def _reason(reply: Any) -> str | None:
     """The server's own words, None if it does not speak as InfluxDB does."""
     try:
-        found = json.loads(_text(reply))
-    except ValueError:
-        return None
+        if "msgpack" in reply.headers.get("Content-Type", ""):
+            found = msgpack.unpackb(reply.data)
+        else:
+            found = json.loads(_text(reply))
+    except (ValueError, msgpack.UnpackException):
+        return _flux_reason(reply)
     if not isinstance(found, dict):
         return None
     reason = found.get("message") or found.get("error")
     return None if reason is None else str(reason)
+
+
+def _flux_reason(reply: Any) -> str | None:
+    """What Flux on 1.x says once it has begun to answer: a CSV of errors."""
+    if not reply.headers.get("Content-Type", "").startswith("text/csv"):
+        return None
+    head, _, rest = _text(reply).partition("\n")
+    is_error = head.strip().split(",")[0] == "error"
+    return rest.strip() if is_error else None
+
+
+def _short(said: str) -> str:
+    """Without the most of a statement with the ids of many metrics."""
+    return said if len(said) < 600 else f"{said[:400]} ... {said[-160:]}"

@@ -12,7 +12,7 @@
 """Gnocchi's storage driver for InfluxDB 2.x."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -26,6 +26,7 @@ from gnocchi_influxdb import (
     deletes,
     exceptions,
     line_protocol,
+    metric_info,
     opts,
     reads,
     spans,
@@ -73,6 +74,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             conf.influxdb_batch_size,
             self._count_refused,
         )
+        self._infos = metric_info.make(conf, self.client, self.buckets)
         self._index: Any = None
         self._deleter = deletes.Deleter(
             self.client, self.buckets, self._list_deleted
@@ -110,17 +112,17 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         :param resample: timedelta64 or a letter of gnocchi.calendar.
         :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
         :raises MetricDoesNotExist: one of the metrics has no measure.
+        :raises InfluxDBError: which is an HTTP response, too (503).
         """
-        return reads.read(
-            self._asker,
-            self.buckets,
-            metrics_and_aggregations,
-            spans.Span(
-                _nanoseconds(from_timestamp),
-                _nanoseconds(to_timestamp),
-                resample,
-            ),
+        span = spans.Span(
+            _nanoseconds(from_timestamp),
+            _nanoseconds(to_timestamp),
+            resample,
         )
+        with exceptions.answered():
+            return reads.read(
+                self._asker, self.buckets, metrics_and_aggregations, span
+            )
 
     def add_measures_to_metrics(
         self, metrics_and_measures: Mapping[Any, Any], indexer_driver: Any
@@ -136,15 +138,19 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         if not metrics_and_measures:
             return
         policies: dict[str, tuple[Any, dict[Any, Any]]] = {}
+        policy = None
         for metric, measures in metrics_and_measures.items():
-            policy = metric.archive_policy
-            policies.setdefault(policy.name, (policy, {}))[1][metric.id] = (
-                measures
-            )
+            # Most have the policy of the one before.
+            if policy is not metric.archive_policy:
+                policy = metric.archive_policy
+                by_id = policies.setdefault(policy.name, (policy, {}))[1]
+            by_id[metric.id] = measures
+        suspects: set[Any] = set()
         with self.statistics.time("raw measures store"):
             for policy, measures_by_id in policies.values():
                 points, unstorable = line_protocol.collect(measures_by_id)
                 for metric_id, not_finite, out_of_time in unstorable:
+                    suspects.add(metric_id)
                     self._count_refused(not_finite + out_of_time)
                     LOG.warning(
                         "Measures of metric %s that InfluxDB can't hold are"
@@ -161,20 +167,16 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             map(len, metrics_and_measures.values())
         )
         with self.statistics.time("metadata update"):
-            latest = {
-                metric: _latest(measures["timestamps"])
-                for metric, measures in metrics_and_measures.items()
-                if len(measures)
-            }
             bookkeeping.update_metadata(
                 indexer_driver,
-                # NaT is not even itself.
-                {m: t for m, t in latest.items() if t == t},
+                _Latest(_with_time(metrics_and_measures, suspects)),
                 lambda metric: self.execute_metadata_updates_if_needed(
                     indexer_driver, metrics_and_measures[metric], metric
                 ),
             )
         self.statistics["metadata update"] += len(metrics_and_measures)
+        if self._infos is not None:
+            self._infos.write(metrics_and_measures)
 
     def _delete_metric(self, metric: Any) -> None:
         self._deleter.delete(metric)
@@ -211,11 +213,45 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.statistics["refused measures"] += number
 
 
-def _latest(timestamps: Any) -> Any:
-    # There is mostly one, and a reduction takes 3 us. fmax passes over NaT.
-    if len(timestamps) == 1:
-        return timestamps[0]
-    return numpy.fmax.reduce(timestamps)
+def _with_time(
+    metrics_and_measures: Mapping[Any, Any], suspects: Container[Any]
+) -> Mapping[Any, Any]:
+    """Those that have a timestamp.
+
+    :param suspects: ids of metrics that may have no other than NaT.
+    """
+    if not suspects and all(map(len, metrics_and_measures.values())):
+        return metrics_and_measures
+    return {
+        metric: measures
+        for metric, measures in metrics_and_measures.items()
+        if len(measures)
+        and not (
+            metric.id in suspects and numpy.isnat(measures["timestamps"]).all()
+        )
+    }
+
+
+class _Latest(Mapping[Any, Any]):
+    """The newest timestamp of each metric, found out only where it is asked.
+
+    It is of interest for metrics of resources that have ended.
+
+    :param metrics_and_measures: none without a timestamp.
+    """
+
+    def __init__(self, metrics_and_measures: Mapping[Any, Any]) -> None:
+        self._measures = metrics_and_measures
+
+    def __getitem__(self, metric: Any) -> Any:
+        # fmax passes over NaT.
+        return numpy.fmax.reduce(self._measures[metric]["timestamps"])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._measures)
+
+    def __len__(self) -> int:
+        return len(self._measures)
 
 
 def _nanoseconds(timestamp: Any) -> int | None:

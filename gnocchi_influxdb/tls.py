@@ -15,6 +15,7 @@ What the TLS library says about them names neither the option nor the file.
 """
 
 import contextlib
+import ipaddress
 import logging
 import re
 import ssl
@@ -25,11 +26,19 @@ from typing import Any
 
 import urllib3
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import dialects, exceptions
 
 LOG = logging.getLogger(__name__)
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+def is_loopback(host: str | None) -> bool:
+    """Whether what is sent to a host stays on this one."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def check_options(conf: Any) -> None:
@@ -37,14 +46,16 @@ def check_options(conf: Any) -> None:
 
     :raises ConfigurationError: naming the option, never the token.
     """
-    if not _can_be_sent(conf.influxdb_token or ""):
+    # A password may be anything: it travels encoded.
+    is_password = dialects.of(conf).is_1x
+    if not is_password and not _can_be_sent(conf.influxdb_token or ""):
         raise exceptions.ConfigurationError(
             "[storage] influxdb_token holds characters that no token has (a"
             " line break, perhaps)"
         )
     url = urllib.parse.urlsplit(conf.influxdb_url)
     if url.scheme == "http":
-        if conf.influxdb_token and url.hostname not in _LOOPBACK:
+        if conf.influxdb_token and not is_loopback(url.hostname):
             LOG.warning(
                 "[storage] influxdb_url uses http: the token and all"
                 " measures cross the network readable for others"

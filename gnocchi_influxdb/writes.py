@@ -109,8 +109,10 @@ class Writer:
         if len(parts) > 1:
             for part in parts:
                 self._send(policy, part)
-        elif points.times[0] != points.times[-1]:
-            # Shards that are older than the bucket's present duration.
+        elif len(points) > 1:
+            # Shards that are older than the bucket's present duration, or
+            # those that share a time in a cluster, each with some series.
+            # The answer is that of one of them, and another may have failed.
             self._send_halves(policy, points)
         else:
             self._refused(bucket, points, error.dropped, error)
@@ -174,6 +176,4 @@ class Writer:
             and error.type_conflict
         ):
             return ""
-        return conflicts.cure(
-            self._client.org, self._buckets.find(bucket), int(points.times[0])
-        )
+        return conflicts.cure(self._buckets, bucket, int(points.times[0]))

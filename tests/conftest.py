@@ -50,13 +50,38 @@ def indexer_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def _skip_what_is_of_another(request: pytest.FixtureRequest) -> None:
+    """Heed the marks ``only_2x(reason)`` and ``only_1x`` of a test."""
+    _skip(request)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _skip_modules_of_another(request: pytest.FixtureRequest) -> None:
+    """Heed those of a module before its own fixtures."""
+    _skip(request)
+
+
+def _skip(request: pytest.FixtureRequest) -> None:
+    for release in 1, 2:
+        mark = request.node.get_closest_marker(f"only_{release}x")
+        if mark is not None and (
+            request.getfixturevalue("influxdb").release != release
+        ):
+            pytest.skip(": ".join([f"of InfluxDB {release}.x", *mark.args]))
+
+
 @pytest.fixture
-def fresh_influxd() -> Iterator[stack.InfluxDBServer]:
+def fresh_influxd(
+    influxdb: stack.InfluxDB,
+) -> Iterator[stack.InfluxDBServer]:
     """A server of the test's own, to stop, kill and restart."""
     # An InfluxDB that was given does not justify minutes of building.
     given = "GNOCCHI_INFLUXDB_URL" in os.environ
     try:
-        server = stack.find_influxdb_server(may_build=not given)
+        server = stack.find_influxdb_server(
+            may_build=not given, release=influxdb.release
+        )
     except stack.StackError as error:
         if not given:
             raise
@@ -68,7 +93,9 @@ def fresh_influxd() -> Iterator[stack.InfluxDBServer]:
 @pytest.fixture
 def bucket_prefix(influxdb: stack.InfluxDB) -> Iterator[str]:
     """A prefix of bucket names for this test; its buckets are deleted."""
-    prefix = f"test-{secrets.token_hex(6)}-"
+    # On InfluxDB 1.x a database of its own.
+    end = "/" if influxdb.release == 1 else "-"
+    prefix = f"test-{secrets.token_hex(6)}{end}"
     yield prefix
     stack.delete_buckets(influxdb.url, influxdb.token, influxdb.org, prefix)
 
@@ -101,7 +128,7 @@ def make_conf(
             options["influxdb_bucket_prefix"] = (
                 request.getfixturevalue("bucket_prefix")
                 if server is None
-                else "test-"
+                else ("test/" if server.release == 1 else "test-")
             )
         if server is None:
             server = request.getfixturevalue("influxdb")

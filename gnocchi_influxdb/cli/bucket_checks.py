@@ -25,9 +25,9 @@ from gnocchi_influxdb import (
     flux,
     influxql,
     influxql_response,
+    influxql_rows,
     line_protocol,
     response,
-    shards,
 )
 from gnocchi_influxdb.cli.checks import Finding, Findings, Level
 
@@ -41,6 +41,12 @@ _RESERVED = "_monitoring"
 
 def may_make_buckets(influxdb: client.Client) -> bool:
     """Whether the token has the right to; nothing is made."""
+    if influxdb.is_1x:
+        try:
+            influxdb.influxql("/", influxql.SHOW_USERS)
+        except exceptions.ForbiddenError:
+            return False
+        return True
     try:
         influxdb.send_json(
             "POST",
@@ -71,11 +77,6 @@ def bucket(
     wanted = known.retention(policy)
     found = known.find(name)
     if found is None:
-        make = (
-            f"influx bucket create --org {influxdb.org} --name {name}"
-            f" --retention {wanted}s --shard-group-duration"
-            f" {shards.duration(wanted)}s"
-        )
         try:
             influxdb.probe(name)
         except (exceptions.BucketNotFoundError, exceptions.AccessError):
@@ -88,7 +89,7 @@ def bucket(
                     subject,
                     "not there, or hidden from the token, and the token may"
                     " not make it",
-                    f"{make}; and let the token read and write it",
+                    known.server.to_make(name, wanted),
                 )
             return
         yield Finding(
@@ -100,7 +101,7 @@ def bucket(
         )
         return
     influxdb.probe(name)
-    influxdb.query(flux.newest(name, [uuid.uuid4()]))
+    _newest(influxdb, name, uuid.uuid4())
     if types := conflicts.Watch(influxdb).other_types(name):
         yield Finding(
             Level.FAIL,
@@ -110,6 +111,15 @@ def bucket(
             "see where Gnocchi logs that measures are refused, and delete"
             " what was written by others",
         )
+    if found.replication < influxdb.replication:
+        yield Finding(
+            Level.WARN,
+            subject,
+            f"has {found.replication} copies of each point, [storage]"
+            f" influxdb_replication asks for {influxdb.replication}",
+            "ALTER RETENTION POLICY ... REPLICATION changes it for shards"
+            " that are made from then on",
+        )
     if buckets.longer(wanted, found.retention):
         yield Finding(
             Level.WARN if may_make else Level.FAIL,
@@ -117,9 +127,7 @@ def bucket(
             f"keeps points for {spelled(found.retention)}, the archive policy"
             f" asks for {spelled(wanted)}"
             + ("; the next measures change that" if may_make else ""),
-            f"influx bucket update --id {found.id} --retention {wanted}s"
-            " --shard-group-duration"
-            f" {shards.duration(wanted)}s",
+            known.server.to_lengthen(found, wanted),
         )
         return
     more = ""
@@ -139,14 +147,13 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
         f"{line_protocol.MEASUREMENT},{line_protocol.TAG}={one}"
         f" {line_protocol.FIELD}=1.5 {time.time_ns()}"
     )
-    newest = flux.newest(name, [one])
     took = []
     try:
         took.append(_timed(lambda: influxdb.write(name, line.encode())))
         began = time.monotonic()
-        found = response.parse_flux(influxdb.query(newest))
+        found = _newest(influxdb, name, one)
         took.append(time.monotonic() - began)
-        if one not in found or found[one]["values"].tolist() != [1.5]:
+        if found != [1.5]:
             yield Finding(
                 Level.FAIL,
                 "probe",
@@ -157,11 +164,9 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
             return
     finally:
         began = time.monotonic()
-        influxql_response.parse_influxql(
-            influxdb.influxql(name, influxql.delete([one])), []
-        )
+        influxql_rows.check(influxdb.influxql(name, influxql.delete([one])))
         took.append(time.monotonic() - began)
-    if response.parse_flux(influxdb.query(newest)):
+    if _newest(influxdb, name, one):
         yield Finding(
             Level.FAIL,
             "probe",
@@ -179,10 +184,9 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
 
 def latency(influxdb: client.Client, name: str, warn: float) -> Findings:
     """How long a small query takes."""
-    ids = [uuid.uuid4()]
+    one = uuid.uuid4()
     seconds = statistics.median(
-        _timed(lambda: influxdb.query(flux.newest(name, ids)))
-        for _ in range(_QUERIES)
+        _timed(lambda: _newest(influxdb, name, one)) for _ in range(_QUERIES)
     )
     text = f"a query takes {1000 * seconds:.1f} ms (median of {_QUERIES})"
     if seconds <= warn:
@@ -205,6 +209,17 @@ def spelled(seconds: int) -> str:
     minutes, rest = divmod(rest, 60)
     parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
     return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
+def _newest(influxdb: client.Client, name: str, one: uuid.UUID) -> list[float]:
+    """The value of the newest point of a metric, if it has any."""
+    if influxdb.is_1x:
+        body = influxdb.influxql(name, influxql.newest([one]))
+        (answer,) = influxql_response.parse_influxql(body, [["last"]])
+        found = answer["last"]
+    else:
+        found = response.parse_flux(influxdb.query(flux.newest(name, [one])))
+    return found[one]["values"].tolist() if one in found else []
 
 
 def _timed(call: Any) -> float:

@@ -16,7 +16,6 @@ Each yields its findings, and raises InfluxDBError where it can't find out.
 
 import enum
 import json
-import re
 import time
 import urllib.parse
 import uuid
@@ -27,6 +26,7 @@ from gnocchi_influxdb import (
     client,
     exceptions,
     response,
+    tls,
     upgrade,
 )
 from gnocchi_influxdb.cli import metrics
@@ -35,8 +35,6 @@ from gnocchi_influxdb.cli import metrics
 #: if they were of the future, or fall out of a bucket early.
 CLOCK_WARN = 2.0
 CLOCK_FAIL = 60.0
-_OLD = re.compile(r"2\.[0-6]\.")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Level(enum.IntEnum):
@@ -84,7 +82,7 @@ def options(conf: Any) -> Findings:
             "set [incoming] driver = influxdb, or remove the option",
         )
     url = urllib.parse.urlsplit(storage.influxdb_url)
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+    if url.scheme == "http" and not tls.is_loopback(url.hostname):
         yield Finding(
             Level.WARN,
             "transport",
@@ -119,16 +117,20 @@ def server(influxdb: client.Client) -> Findings:
         f"{influxdb.url}: {message or status}",
         "" if status == "pass" else "see the log of InfluxDB",
     )
-    version = influxdb.version()
-    if _OLD.match(version):
+    found = influxdb.server()
+    release = found.release()
+    oldest = upgrade.OLDEST.get(release[0]) if release else None
+    if release and oldest and release < oldest:
         yield Finding(
             Level.WARN,
             "version",
-            f"InfluxDB {version} is older than what the driver is tested with",
-            "upgrade InfluxDB to 2.7 or a later 2.x",
+            f"{found} is older than what the driver is tested with",
+            "upgrade InfluxDB to {}.{} or a later {}.x".format(
+                *oldest, oldest[0]
+            ),
         )
     else:
-        yield Finding(Level.OK, "version", f"InfluxDB {version}")
+        yield Finding(Level.OK, "version", str(found))
 
 
 def token(influxdb: client.Client, conf: Any) -> Findings:
@@ -136,6 +138,8 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
     try:
         upgrade.check(influxdb, conf)
     except exceptions.AccessError:
+        if influxdb.is_1x:
+            raise
         # An unknown token gets no answer here either, one with few rights a
         # short one.
         influxdb.get_json("buckets", limit="1")
@@ -146,23 +150,25 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
             " buckets: each archive policy needs one that was made for it",
         )
         return
-    yield Finding(Level.OK, "token", f"sees the organization {influxdb.org}")
+    if influxdb.is_1x:
+        yield Finding(Level.OK, "token", "is a user and the right password")
+        for limit in upgrade.limits(influxdb):
+            what, _, cure = limit.partition("; ")
+            yield Finding(Level.WARN, "limits", what, cure)
+    else:
+        yield Finding(
+            Level.OK, "token", f"sees the organization {influxdb.org}"
+        )
 
 
 def clock(influxdb: client.Client) -> Findings:
     """How far InfluxDB's clock and ours are apart."""
-    one = uuid.uuid4()
-    script = (
-        'import "array" array.from(rows: [{_time: now(), _value: 0.0,'
-        f' metric: "{one}"}}])'
-    )
     asked = time.time_ns()
-    points = response.parse_flux(influxdb.query(script))[one]
+    theirs, precision = _their_time(influxdb)
     answered = time.time_ns()
-    theirs = int(points["timestamps"].astype("int64")[0])
     apart = (theirs - (asked + answered) // 2) / 1e9
     # Half of the way there and back can't be told from a difference.
-    least = max(abs(apart) - (answered - asked) / 2e9, 0.0)
+    least = max(abs(apart) - (answered - asked) / 2e9 - precision, 0.0)
     level = Level.OK
     if least > CLOCK_WARN:
         level = Level.FAIL if least > CLOCK_FAIL else Level.WARN
@@ -172,6 +178,23 @@ def clock(influxdb: client.Client) -> Findings:
         f"InfluxDB's clock differs by {apart:+.3f} s from this machine's",
         "" if level is Level.OK else "run an NTP client on both machines",
     )
+
+
+def _their_time(influxdb: client.Client) -> tuple[int, float]:
+    """InfluxDB's time, ns, and by how many seconds it may be off."""
+    if influxdb.is_1x:
+        # Flux of 1.8 can't make a point of the present.
+        date = influxdb.server().date
+        if date is None:
+            raise exceptions.ResponseError("the answers have no Date")
+        return int((date + 0.5) * 1e9), 0.5
+    one = uuid.uuid4()
+    script = (
+        'import "array" array.from(rows: [{_time: now(), _value: 0.0,'
+        f' metric: "{one}"}}])'
+    )
+    points = response.parse_flux(influxdb.query(script))[one]
+    return int(points["timestamps"].astype("int64")[0]), 0.0
 
 
 def indexer(index: Any) -> Findings:

@@ -124,7 +124,12 @@ def migrate(
     origin = source.Source(deployment.conf, name)
     storage = deployment.conf.storage
     moving = transfer.Transfer(
-        origin, deployment.client, deployment.buckets, storage, dry_run
+        origin,
+        deployment.client,
+        deployment.buckets,
+        storage,
+        dry_run,
+        deployment.indexer,
     )
     migration = {
         "from": str(origin),

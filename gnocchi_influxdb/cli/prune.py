@@ -117,7 +117,8 @@ def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
     for policy in deployment.policies:
         bucket = deployment.buckets.name(policy)
         if deployment.buckets.find(bucket) is not None:
-            stored[bucket] = series.find(deployment.client, bucket).ids
+            found = series.find(deployment.client, bucket)
+            stored[bucket] = found.ids | found.named
     # After the series: a metric is in the indexer before it has points.
     known = set(metrics.ids(deployment.indexer))
     return {

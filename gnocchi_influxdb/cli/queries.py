@@ -17,16 +17,14 @@ what the index or a shard has to be read for, never a series at a time.
 
 import re
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgpack
-
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import info_lines
 from gnocchi_influxdb import line_protocol as lp
 
 _HEX = "[0-9a-f]"
 _KEY = re.compile(
-    f"{lp.MEASUREMENT},{lp.TAG}="
+    f"({lp.MEASUREMENT}|{info_lines.MEASUREMENT}),{lp.TAG}="
     f"({_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}})"
 )
 _SHARD = re.compile(
@@ -35,17 +33,33 @@ _SHARD = re.compile(
 )
 
 
-def series() -> str:
-    """Keys of the series that a bucket holds points in.
+def series(is_1x: bool) -> str:
+    """Keys of the series that a bucket holds points or names in.
 
     Not ``SHOW TAG VALUES``, nor Flux's ``distinct``, though they take a third
     of the time: they go on naming series that were deleted.
+
+    :param is_1x: there the index is that of the whole database; only with a
+        time the answer is of one retention policy.
     """
-    return f'SHOW SERIES FROM "{lp.MEASUREMENT}"'
+    everything = (
+        f'SHOW SERIES FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}"'
+    )
+    return f"{everything} WHERE time >= 0" if is_1x else everything
 
 
-def count(start: int, stop: int) -> str:
-    """Number of points between `start` and before `stop`, ns."""
+def count(start: int, stop: int, is_cluster: bool) -> str:
+    """Number of points between `start` and before `stop`, ns.
+
+    :param is_cluster: as for `influxql.windows`.
+    """
+    if is_cluster:
+        return (
+            f'SELECT count("{lp.FIELD}") FROM'  # noqa: S608
+            f' (SELECT "{lp.FIELD}" FROM "{lp.MEASUREMENT}"'
+            f" WHERE time >= {start:d} AND time < {stop:d})"
+            f" WHERE time >= {start:d} AND time < {stop:d}"
+        )
     return _select("count", start, stop)
 
 
@@ -66,40 +80,32 @@ def _select(function: str, start: int, stop: int) -> str:
     )
 
 
-def rows(body: bytes) -> list[list[Any]]:
-    """Rows of the answer to one statement that makes one series at most.
+class Keys(NamedTuple):
+    """What the keys of series tell.
 
-    :raises QueryError: the server reports an error inside the answer.
-    :raises ResponseError: it is something else.
+    :ivar ids: metrics with points.
+    :ivar named: metrics that are told what they are called.
+    :ivar foreign: other series of the measurement that points are in.
     """
-    try:
-        found = msgpack.unpackb(body)
-        (result,) = found.get("results", [found])
-        error = result.get("error")
-        if error is None:
-            answer = result.get("series") or [{"values": []}]
-            return list(answer[0]["values"])
-    except (ValueError, TypeError, LookupError, AttributeError) as e:
-        raise exceptions.ResponseError(
-            f"The answer of InfluxDB makes no sense ({e}): {body[:60]!r}"
-        ) from None
-    raise exceptions.QueryError(f"InfluxDB failed: {error}")
+
+    ids: set[uuid.UUID]
+    named: set[uuid.UUID]
+    foreign: int
 
 
-def metrics_of(found: list[list[Any]]) -> tuple[set[uuid.UUID], int]:
-    """The metrics in the answer to `series`.
-
-    :return: and how many series are not such as Gnocchi writes.
-    """
+def metrics_of(found: list[list[Any]]) -> Keys:
+    """The metrics in the answer to `series`."""
     ids: set[uuid.UUID] = set()
+    named: set[uuid.UUID] = set()
     foreign = 0
     for (key,) in found:
         match = _KEY.fullmatch(key)
-        if match is None:
+        if match is not None:
+            of = ids if match[1] == lp.MEASUREMENT else named
+            of.add(uuid.UUID(match[2]))
+        elif key.startswith(f"{lp.MEASUREMENT},") or key == lp.MEASUREMENT:
             foreign += 1
-        else:
-            ids.add(uuid.UUID(match[1]))
-    return ids, foreign
+    return Keys(ids, named, foreign)
 
 
 def disk_sizes(metrics: bytes) -> dict[str, int]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import influxql, influxql_response, shards
+from gnocchi_influxdb import dialects, influxql, influxql_rows, shards
 from gnocchi_influxdb import line_protocol as lp
 from gnocchi_influxdb.cli import queries
 
@@ -27,24 +27,32 @@ _SLICES = 100
 _NS = 10**9
 
 
-class Series(NamedTuple):
-    """What a bucket holds.
-
-    :ivar ids: metrics with points.
-    :ivar foreign: series of the same measurement that are no metric's.
-    """
-
-    ids: set[uuid.UUID]
-    foreign: int
-
-
-def find(client: client_.Client, bucket: str) -> Series:
+def find(client: client_.Client, bucket: str) -> queries.Keys:
     """All series of a bucket, from its index.
 
     :raises BucketNotFoundError: it is not there.
     """
-    found = queries.rows(client.influxql(bucket, queries.series()))
-    return Series(*queries.metrics_of(found))
+    found = influxql_rows.rows(
+        client.influxql(bucket, queries.series(client.is_1x))
+    )
+    return queries.metrics_of(found)
+
+
+def disk_sizes(client: client_.Client, prefix: str) -> dict[str, int]:
+    """Bytes on disk by the name of a retention policy, on InfluxDB 1.x.
+
+    Of a cluster, what the node has that answers.
+    """
+    database, _ = dialects.names(prefix)
+    sizes: dict[str, int] = {}
+    found = client.influxql(prefix, influxql.SHOW_SHARDS)
+    for shard in influxql_rows.series(found):
+        tags = shard.get("tags", {})
+        if tags.get("database") == database:
+            size = dict(zip(shard["columns"], shard["values"][0], strict=True))
+            policy = tags["retentionPolicy"]
+            sizes[policy] = sizes.get(policy, 0) + size["diskBytes"]
+    return sizes
 
 
 def delete(
@@ -53,9 +61,7 @@ def delete(
     """Delete all points of some hundred metrics at most."""
     # Through the tag index; /api/v2/delete looks at each series of each
     # shard.
-    influxql_response.parse_influxql(
-        client.influxql(bucket, influxql.delete(ids)), []
-    )
+    influxql_rows.check(client.influxql(bucket, influxql.delete(ids)))
 
 
 def slices(
@@ -127,12 +133,16 @@ def first(client: client_.Client, bucket: str) -> int | None:
 
 
 def _count(client: client_.Client, bucket: str, start: int, stop: int) -> int:
-    found = queries.rows(client.influxql(bucket, queries.count(start, stop)))
+    found = influxql_rows.rows(
+        client.influxql(
+            bucket, queries.count(start, stop, client.may_be_cluster)
+        )
+    )
     return int(found[0][1]) if found else 0
 
 
 def _time(client: client_.Client, bucket: str, statement: str) -> int | None:
-    found = queries.rows(client.influxql(bucket, statement))
+    found = influxql_rows.rows(client.influxql(bucket, statement))
     return int(found[0][0]) if found else None
 
 

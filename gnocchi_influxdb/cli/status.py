@@ -146,7 +146,9 @@ class _Status:
         }
         owned: collections.Counter[str] = collections.Counter()
         owners: dict[uuid.UUID, str] = {
-            id_: name for name, here in stored.items() for id_ in here.ids
+            id_: name
+            for name, here in stored.items()
+            for id_ in here.ids | here.named
         }
         for id_ in metrics.ids(self._deployment.indexer):
             if id_ in owners:
@@ -165,7 +167,9 @@ class _Status:
             bucket = found[name]
             if bucket is not None:
                 row.series = len(stored[name].ids)
-                row.orphans = row.series - owned[name]
+                row.orphans = (
+                    len(stored[name].ids | stored[name].named) - owned[name]
+                )
                 row.foreign = stored[name].foreign
                 row.bytes = sizes.get(bucket.id)
                 row.points_per_second = round(
@@ -198,9 +202,13 @@ class _Status:
 
     def _sizes(self) -> dict[str, int]:
         try:
+            if self._client.is_1x:
+                return series.disk_sizes(
+                    self._client, self._deployment.buckets.prefix
+                )
             return queries.disk_sizes(self._client.get("/metrics"))
         except exceptions.InfluxDBError:
-            # A proxy, or INFLUXD_METRICS_DISABLED.
+            # A proxy, INFLUXD_METRICS_DISABLED, or no administrator.
             return {}
 
 

@@ -15,7 +15,7 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -24,6 +24,7 @@ from gnocchi_influxdb import (
     asker,
     exceptions,
     line_protocol,
+    metric_info,
     queries,
     timeseries,
     writes,
@@ -80,7 +81,9 @@ class Moved:
 class Transfer:
     """Moves metrics; may be used by several threads at once.
 
+    :param conf: ``conf.storage``.
     :param dry_run: read all, write nothing.
+    :param indexer: Gnocchi's, that knows what the metrics are called.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Transfer:
         buckets: buckets_.Buckets,
         conf: Any,
         dry_run: bool,
+        indexer: Any,
     ) -> None:
         self._origin = origin
         self._client = client
@@ -98,7 +102,9 @@ class Transfer:
         self._asker = asker.Asker(
             client, buckets, conf.influxdb_query_language
         )
+        self._infos = metric_info.make(conf, client, buckets)
         self._dry_run = dry_run
+        self._indexer = indexer
 
     def move(self, policy: Any, metrics: Sequence[Any]) -> Moved:
         """Move some metrics of one archive policy.
@@ -133,7 +139,16 @@ class Transfer:
             moved.measures += int((points.every == history.MEASURE).sum())
         if not self._dry_run:
             self._write(policy, found, moved)
+            if self._infos is not None:
+                self._infos.write(self._described(moved.points))
         return moved
+
+    def _described(self, points: Mapping[uuid.UUID, int]) -> Iterator[Any]:
+        ids = [id_ for id_, number in points.items() if number]
+        if ids:
+            yield from self._indexer.list_metrics(
+                attribute_filter={"in": {"id": ids}}
+            )
 
     def planned(self, metric: Any) -> history.Points:
         """The points that a metric becomes."""

@@ -21,7 +21,11 @@ import numpy
 from gnocchi import archive_policy, carbonara, indexer
 from stack import api
 
+from . import version1
+
 NS = 10**9
+#: Beginnings of the path of a write, on InfluxDB 2.x and 1.x.
+WRITES = ("/api/v2/write", "/write")
 T0 = 1704110400 * NS  # 2024-01-01T12:00:00Z
 METHODS = [
     "mean",
@@ -148,13 +152,14 @@ def org_id(server, name=None):
     return orgs[0]["id"]
 
 
-def make_token(server, *permissions):
+def make_token(server, *permissions, org=None):
     """A token of some rights.
 
     :param permissions: ("read" or "write", "buckets" or "orgs", id), the id
         may be left out.
+    :param org: name of the organization, if not the server's.
     """
-    org = org_id(server)
+    org = org_id(server, org)
     return call(
         server,
         "POST",
@@ -182,6 +187,8 @@ def make_token(server, *permissions):
 
 def make_bucket(server, name, retention=0, shard_duration=None, org=None):
     """Make a bucket by hand; its id."""
+    if server.release == 1:
+        return version1.make_policy(server, name, retention, shard_duration)
     rule = {"type": "expire", "everySeconds": retention}
     if shard_duration is not None:
         rule["shardGroupDurationSeconds"] = shard_duration
@@ -194,6 +201,9 @@ def make_bucket(server, name, retention=0, shard_duration=None, org=None):
 
 
 def change_bucket(server, bucket_id, retention, shard_duration):
+    if server.release == 1:
+        version1.change_policy(server, bucket_id, retention, shard_duration)
+        return
     rule = {
         "type": "expire",
         "everySeconds": retention,
@@ -209,6 +219,8 @@ def change_bucket(server, bucket_id, retention, shard_duration):
 
 def bucket(server, name, org=None):
     """(id, retention, duration of shards) of a bucket; None: not there."""
+    if server.release == 1:
+        return version1.policy(server, name)
     try:
         found = call(
             server,
@@ -229,6 +241,9 @@ def bucket(server, name, org=None):
 
 
 def delete_bucket(server, name):
+    if server.release == 1:
+        version1.drop_policy(server, name)
+        return
     call(server, "DELETE", f"/api/v2/buckets/{bucket(server, name)[0]}")
 
 
@@ -250,18 +265,16 @@ def select(server, bucket_name, what, a_metric=None):
     """Rows of an InfluxQL SELECT; unlike Flux it shows what lies in shards
     that hold another type of the field."""
     where = "" if a_metric is None else f" WHERE metric = '{a_metric.id}'"
-    found = call(
-        server,
-        "GET",
-        "/query",
-        query={
-            "db": bucket_name,
-            "q": f"SELECT {what} FROM measure{where}",
-            "epoch": "ns",
-        },
-    )["results"][0]
-    assert "error" not in found, found
-    return found["series"][0]["values"] if "series" in found else []
+    database, _, retention_policy = bucket_name.partition("/")
+    found = api.influxql(
+        server.url,
+        server.token,
+        f"SELECT {what} FROM measure{where}",
+        db=database,
+        rp=retention_policy,
+        epoch="ns",
+    )
+    return found[0]["values"] if found else []
 
 
 def stored(server, bucket_name, a_metric):

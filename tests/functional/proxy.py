@@ -111,7 +111,7 @@ class Proxy:
         self._server.server_close()
         self._thread.join()
 
-    def paths(self, beginning: str = "") -> list[str]:
+    def paths(self, beginning: str | tuple[str, ...] = "") -> list[str]:
         return [
             request.path
             for request in self.requests

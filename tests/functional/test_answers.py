@@ -26,7 +26,16 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from . import proxy
-from .helpers import NS, T0, aggregation, as_dict, metric, policy, write
+from .helpers import (
+    NS,
+    T0,
+    WRITES,
+    aggregation,
+    as_dict,
+    metric,
+    policy,
+    write,
+)
 
 METHODS = ["mean", "std", "rate:mean"]
 QUERIES = ("/api/v2/query", "/query")
@@ -222,7 +231,7 @@ def test_page_of_a_proxy(driver, between, stored, method, status):
 def test_page_of_a_proxy_to_a_write(driver, between, indexer_driver, stored):
     between.before = lambda request: (
         proxy.answer("200 OK", proxy.PAGE)
-        if request.path.startswith("/api/v2/write")
+        if request.path.startswith(WRITES)
         else None
     )
     with pytest.raises(exceptions.ResponseError) as error:
@@ -332,6 +341,7 @@ def test_error_of_a_query(driver, between, stored):
         return None
 
     between.before = garble
+    between.requests.clear()
     with pytest.raises(exceptions.InfluxDBError) as error:
         read_all(driver, stored, "mean")
     assert not isinstance(error.value, exceptions.UnavailableError)
@@ -342,7 +352,7 @@ def test_error_of_a_query(driver, between, stored):
 # Statuses ------------------------------------------------------------------
 
 
-def flaky(times, status, *headers, paths=("/api/v2/write", *QUERIES)):
+def flaky(times, status, *headers, paths=(*WRITES, *QUERIES)):
     """Answers with a status some times, and then lets InfluxDB do it."""
     left = [times]
 
@@ -373,6 +383,7 @@ def test_repeated_while_that_may_help(
     driver = InfluxDBStorage(
         make_conf(
             influxdb_retention=False,
+            influxdb_metric_info=False,
             influxdb_url=between.url,
             influxdb_max_retries=2,
         ).storage
@@ -435,6 +446,7 @@ def test_retry_after(make_conf, between, indexer_driver):
     driver = InfluxDBStorage(
         make_conf(
             influxdb_retention=False,
+            influxdb_metric_info=False,
             influxdb_url=between.url,
             influxdb_max_retries=1,
         ).storage
@@ -452,6 +464,7 @@ def test_retry_after_is_bounded(make_conf, between, indexer_driver):
     driver = InfluxDBStorage(
         make_conf(
             influxdb_retention=False,
+            influxdb_metric_info=False,
             influxdb_url=between.url,
             influxdb_max_retries=5,
             influxdb_timeout=1,

@@ -19,6 +19,8 @@ import uuid
 import numpy
 import pytest
 
+from benchmarks import servers
+
 from .helpers import NS, as_dict, recent, stored, stored_count, write
 from .installation import DAY, HOUR, series
 
@@ -43,17 +45,29 @@ def gnocchi(installation):
     return installation
 
 
-def fill(gnocchi, metrics, points, batches=2):
+@pytest.fixture
+def redis(gnocchi, tmp_path):
+    """The installation with a Redis that it has used until now."""
+    with servers.redis_server(tmp_path / "redis") as server:
+        if server is None:
+            pytest.skip("no redis-server on PATH")
+        gnocchi.options["redis_url"] = server.url(0)
+        gnocchi.write_configuration()
+        gnocchi.conf.set_override("redis_url", server.url(0), "storage")
+        yield gnocchi
+
+
+def fill(gnocchi, metrics, points, batches=2, driver="file"):
     """What metricd does with measures that arrive in batches."""
-    file = gnocchi.storage("file")
+    file = gnocchi.storage(driver)
     for part in numpy.array_split(numpy.array(points, dtype=object), batches):
         batch = [(int(t), float(v)) for t, v in part]
         write(file, dict.fromkeys(metrics, batch), gnocchi.indexer)
     return file
 
 
-def migrate(gnocchi, *arguments):
-    return gnocchi.json("migrate", "--from-driver=file", *arguments)
+def migrate(gnocchi, *arguments, driver="file"):
+    return gnocchi.json("migrate", f"--from-driver={driver}", *arguments)
 
 
 def from_file(gnocchi, metric, method, seconds):
@@ -403,3 +417,25 @@ def test_the_source_is_left_as_it_was(gnocchi):
         for path in gnocchi.data.rglob("*")
         if path.is_file()
     }
+
+
+def test_from_redis(redis):
+    rng = numpy.random.default_rng(3)
+    now = recent()
+    metrics = [redis.metric("low"), redis.metric("high")]
+    points = series(now - DAY, now, 100 * NS, rng)
+    fill(redis, metrics, points, driver="redis")
+
+    status, found = migrate(redis, "--verify", driver="redis")
+
+    assert status == 0, found
+    assert found["metrics_moved"] == 2
+    compared = {(c["granularity"], c["method"]): c for c in found["verified"]}
+    assert all(c["wrong"] == c["own"] == 0 for c in compared.values())
+    means = compared[300, "mean"]
+    assert means["equal"] == means["windows"] > 250
+    there = stored(redis.server, redis.prefix + "high", metrics[1])
+    # A measure a window, whose mean is the measure; the oldest may be of an
+    # hour.
+    assert len(there) > 800
+    assert len(set(there.values()) - {v for _, v in points}) <= 1

@@ -15,6 +15,7 @@ import time
 import uuid
 
 import pytest
+from stack import api
 
 from .helpers import (
     NS,
@@ -200,15 +201,15 @@ def test_prune(gnocchi, driver):
 
 
 def select_another(server, name):
-    from .helpers import call
-
-    found = call(
-        server,
-        "GET",
-        "/query",
-        query={"db": name, "q": "SELECT count(value) FROM another"},
-    )["results"][0]
-    return found["series"][0]["values"][0][1]
+    database, _, policy = name.partition("/")
+    (found,) = api.influxql(
+        server.url,
+        server.token,
+        "SELECT count(value) FROM another",
+        db=database,
+        rp=policy,
+    )
+    return found["values"][0][1]
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])

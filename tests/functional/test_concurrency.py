@@ -18,6 +18,7 @@ import uuid
 
 import pytest
 from gnocchi import archive_policy, incoming, indexer
+from stack import api
 
 from gnocchi_influxdb.storage import InfluxDBStorage
 
@@ -145,18 +146,15 @@ def test_janitor_while_others_write(cloud, influxdb):
 
 def all_stored(server, bucket):
     """{metric: {ns: value}} of a bucket."""
-    found = helpers.call(
-        server,
-        "GET",
-        "/query",
-        query={
-            "db": bucket,
-            "q": "SELECT value FROM measure GROUP BY metric",
-            "epoch": "ns",
-        },
-    )["results"][0]
-    assert "error" not in found
+    database, _, retention_policy = bucket.partition("/")
     return {
         series["tags"]["metric"]: dict(series["values"])
-        for series in found["series"]
+        for series in api.influxql(
+            server.url,
+            server.token,
+            "SELECT value FROM measure GROUP BY metric",
+            db=database,
+            rp=retention_policy,
+            epoch="ns",
+        )
     }

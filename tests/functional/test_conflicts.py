@@ -20,7 +20,7 @@ import pytest
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 
-from . import helpers, proxy
+from . import helpers, proxy, version1
 from .helpers import NS, T0, aggregation, as_dict, metric, policy, write
 
 DAY = 86400
@@ -142,6 +142,7 @@ def test_reads_in_flux(make_conf, influxdb, indexer_driver, foreign):
     assert "influxdb_query_language" in str(raised.value)
 
 
+@pytest.mark.only_2x("points are never asked for in Flux, and complete")
 def test_log_of_reads(make_conf, influxdb, indexer_driver, foreign, logged):
     """Said once, with the bucket and the type."""
     spoiled = Spoiled(
@@ -157,6 +158,7 @@ def test_log_of_reads(make_conf, influxdb, indexer_driver, foreign, logged):
     assert {"7i": "integer", '"seven"': "string"}[foreign] in message
 
 
+@pytest.mark.only_2x("1.x always has InfluxQL")
 def test_flux_without_influxql(make_conf, influxdb, indexer_driver):
     """Where nobody can be asked for the types, reads go on."""
 
@@ -183,14 +185,8 @@ def moment(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def test_the_log_names_the_cure_and_it_works(
-    make_conf, influxdb, indexer_driver, foreign, logged
-):
-    spoiled = Spoiled(
-        make_driver(make_conf), influxdb, indexer_driver, foreign
-    )
-    messages = errors(logged)
-    assert messages
+def delete_measurement(influxdb, spoiled, messages):
+    """Do as the messages say."""
     cures = {
         re.search(
             r"influx delete --org (\S+) --bucket (\S+) --start (\S+)"
@@ -211,6 +207,51 @@ def test_the_log_names_the_cure_and_it_works(
         query={"org": org, "bucket": bucket},
         body={"start": start, "stop": stop, "predicate": predicate},
     )
+
+
+def drop_shards(influxdb, spoiled, messages):
+    """Do as the messages say."""
+    cures = {
+        re.search(
+            r"SHOW SHARDS, and DROP SHARD with the id of each one of database"
+            r" (\S+) and retention policy (\S+) from (\S+) to (\S+)$",
+            message,
+        ).groups()
+        for message in messages
+    }
+    ((database, policy_name, start, stop),) = cures
+    assert f"{database}/{policy_name}" == spoiled.bucket
+    (shards,) = [
+        series
+        for series in version1.ask(influxdb, "SHOW SHARDS")
+        if series["name"] == database
+    ]
+    rows = [
+        dict(zip(shards["columns"], row, strict=True))
+        for row in shards["values"]
+    ]
+    dropped = [
+        row["id"]
+        for row in rows
+        if row["retention_policy"] == policy_name
+        and (row["start_time"], row["end_time"]) == (start, stop)
+    ]
+    assert dropped
+    for shard in dropped:
+        version1.ask(influxdb, f"DROP SHARD {shard}")
+
+
+def test_the_log_names_the_cure_and_it_works(
+    make_conf, influxdb, indexer_driver, foreign, logged
+):
+    spoiled = Spoiled(
+        make_driver(make_conf), influxdb, indexer_driver, foreign
+    )
+    messages = errors(logged)
+    assert messages
+    bucket = spoiled.bucket
+    heed = drop_shards if influxdb.release == 1 else delete_measurement
+    heed(influxdb, spoiled, messages)
     for m in spoiled.metrics:
         assert helpers.stored(influxdb, bucket, m) == spoiled.kept(m)
     logged.records.clear()

@@ -273,6 +273,7 @@ def test_torn_log_and_a_restart_before_traffic(
     assert stored(fresh_influxd, bucket_of(torn_driver, m), m) == ALL_40
 
 
+@pytest.mark.only_2x("a backup of 1.x goes over a port of its own")
 def test_torn_log_and_a_backup_after_traffic(
     torn_driver, fresh_influxd, indexer_driver
 ):

@@ -51,6 +51,7 @@ def asked(make_conf, indexer_driver):
     return ask
 
 
+@pytest.mark.only_2x("1.x makes windows behind its storage: InfluxQL is taken")
 @pytest.mark.parametrize("function", sorted(flux.WINDOW_FUNCTIONS))
 @pytest.mark.parametrize("bounded", [True, False])
 def test_windows_are_computed_in_the_storage_engine(asked, function, bounded):
@@ -69,6 +70,7 @@ def test_windows_are_computed_in_the_storage_engine(asked, function, bounded):
     }
 
 
+@pytest.mark.only_2x("1.x makes windows behind its storage: InfluxQL is taken")
 def test_points_are_filtered_in_the_storage_engine(asked):
     operators = asked(
         lambda bucket, ids: flux.points(bucket, ids, T0, T0 + 600 * NS)
@@ -77,6 +79,7 @@ def test_points_are_filtered_in_the_storage_engine(asked):
     assert not [o for o in operators if "filterTransformation" in o]
 
 
+@pytest.mark.only_2x("1.x makes windows behind its storage: InfluxQL is taken")
 def test_the_newest_point_is_found_in_the_storage_engine(asked):
     operators = asked(flux.newest)
     assert operators[0] in (

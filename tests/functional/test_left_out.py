@@ -57,10 +57,7 @@ def test_every_test_that_is_left_out_has_a_counterpart():
 
 
 def test_driver_str(driver):
-    assert str(driver) == (
-        f"InfluxDBStorage: {driver.client.url} (organization"
-        f" {driver.client.org})"
-    )
+    assert str(driver).startswith(f"InfluxDBStorage: {driver.client.url} (")
     assert driver.conf.influxdb_token not in str(driver) + repr(driver)
 
 

@@ -280,7 +280,9 @@ def test_other_shards_are_written_however_often_it_is_offered(
     with proxy.Proxy(influxdb.url) as between:
         driver = InfluxDBStorage(
             make_conf(
-                influxdb_retention=False, influxdb_url=between.url
+                influxdb_retention=False,
+                influxdb_metric_info=False,
+                influxdb_url=between.url,
             ).storage
         )
         m = metric(policy((10**6, 60)))
@@ -298,7 +300,7 @@ def test_other_shards_are_written_however_often_it_is_offered(
             write(driver, {m: points}, indexer_driver)
             assert len(stored(driver, influxdb, m)) == 288 * 13
             # One for all, one a shard: not one a point.
-            assert len(between.paths("/api/v2/write")) <= 1 + 20
+            assert len(between.paths(helpers.WRITES)) <= 1 + 20
 
 
 def test_line_that_can_not_be_parsed(make_conf, influxdb, indexer_driver):
@@ -334,7 +336,7 @@ def test_line_that_can_not_be_parsed(make_conf, influxdb, indexer_driver):
             }
         assert refused(driver) == 3
         # A search in halves: not one a point.
-        assert len(between.paths("/api/v2/write")) <= 3 * 2 * 11
+        assert len(between.paths(helpers.WRITES)) <= 3 * 2 * 11
 
 
 def test_body_too_large(make_conf, influxdb, indexer_driver):
@@ -358,7 +360,7 @@ def test_body_too_large(make_conf, influxdb, indexer_driver):
         assert refused(driver) == 0
         between.before = lambda request: (
             proxy.answer("413 Request Entity Too Large")
-            if request.path.startswith("/api/v2/write")
+            if request.path.startswith(helpers.WRITES)
             else None
         )
         # Nothing is thrown away for a limit that nothing fits in.
@@ -377,6 +379,7 @@ def test_chunks(make_conf, influxdb, indexer_driver, gzip):
                 influxdb_retention=False,
                 influxdb_batch_size=7,
                 influxdb_gzip=gzip,
+                influxdb_metric_info=False,
                 influxdb_url=between.url,
             ).storage
         )

@@ -64,9 +64,38 @@ def test_a_name_can_be_read_back(prefix, policy):
     assert _unescaped(prefix, buckets.name(prefix, policy)) == policy
 
 
+# Of a retention policy: database, slash, and perhaps the start of its name.
+prefixes_1x = st.from_regex(
+    r"[A-Za-z0-9.-][A-Za-z0-9_.-]{0,20}/[A-Za-z0-9_.-]{0,20}", fullmatch=True
+)
+
+
+@given(prefixes_1x, st.text(max_size=255))
+@example("gnocchi/", "")
+@example("gnocchi/", "..")
+@example("gnocchi/.", ".")
+@example("gnocchi/", "日" * 255)
+def test_names_of_retention_policies(prefix, policy):
+    database, _, name = buckets.name(prefix, policy).partition("/")
+    assert database == prefix.partition("/")[0]
+    assert re.fullmatch(r"[A-Za-z0-9_.%-]{1,255}", name)
+    # It is that of a directory.
+    assert name.strip(".")
+
+
+@given(prefixes_1x, st.text(max_size=255), st.text(max_size=255))
+@example("gnocchi/", "", "%")
+@example("gnocchi/", ".", "%2E")
+@example("gnocchi/", "日" * 254 + "a", "日" * 254 + "b")
+def test_no_two_policies_share_a_retention_policy(prefix, one, other):
+    if one != other:
+        assert buckets.name(prefix, one) != buckets.name(prefix, other)
+
+
 def test_usual_names_stay_as_they_are():
     for policy in ("low", "high", "bool", "ceilometer-low-rate", "a_b.c-1"):
         assert buckets.name("gnocchi-", policy) == f"gnocchi-{policy}"
+        assert buckets.name("gnocchi/", policy) == f"gnocchi/{policy}"
 
 
 def items(*definition):

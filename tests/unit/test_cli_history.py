@@ -177,7 +177,7 @@ def test_unoccupied():
 
 def test_what_is_no_metrics_series():
     one = "5a301761-aaaa-46e2-8900-8b4f6fe6675a"
-    ids, foreign = queries.metrics_of(
+    ids, named, foreign = queries.metrics_of(
         [
             [f"measure,metric={one}"],
             [f"measure,host=a,metric={one}"],
@@ -187,6 +187,7 @@ def test_what_is_no_metrics_series():
         ]
     )
     assert [str(id_) for id_ in ids] == [one]
+    assert named == set()
     assert foreign == 4
 
 

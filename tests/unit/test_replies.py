@@ -11,13 +11,14 @@
 # under the License.
 """Statuses, words and small answers of a server.
 
-The words are those of InfluxDB 2.9.1.
+The words are those of InfluxDB 2.9.1, 1.13.2 and of a cluster's source.
 """
 
 import io
 import json
 import ssl
 
+import msgpack
 import pytest
 import urllib3
 from urllib3 import exceptions as urllib3_exceptions
@@ -54,7 +55,7 @@ def said(status, message, path=WRITE, code="invalid", **headers):
             403,
             "insufficient permissions for write",
             WRITE,
-            exceptions.AccessError,
+            exceptions.ForbiddenError,
         ),
         (
             404,
@@ -106,6 +107,20 @@ def said(status, message, path=WRITE, code="invalid", **headers):
             exceptions.RefusedError,
         ),
         (
+            # In passing, of a bucket that is being made.
+            500,
+            "unexpected error writing points to database: database not found:"
+            " 56fdcb46af307627",
+            WRITE,
+            exceptions.UnavailableError,
+        ),
+        (
+            500,
+            "database not found: 56fdcb46af307627",
+            WRITE,
+            exceptions.UnavailableError,
+        ),
+        (
             500,
             "unexpected error writing points to database: engine: cache-max"
             "-memory-size exceeded: (1/1)",
@@ -120,6 +135,221 @@ def test_error(status, message, path, kind):
     error = said(status, message, path)
     assert type(error) is kind
     assert URL in str(error)
+
+
+WRITE_1X = "/write?db=gnocchi&rp=low&precision=n&consistency=one"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "path", "kind"),
+    [
+        (401, "authorization failed", WRITE_1X, exceptions.AccessError),
+        (
+            403,
+            "error authorizing query: a not authorized to execute statement"
+            " 'CREATE DATABASE x', requires admin privilege",
+            "/query",
+            exceptions.ForbiddenError,
+        ),
+        (
+            403,
+            '"a" user is not authorized to write to database "gnocchi"',
+            WRITE_1X,
+            exceptions.ForbiddenError,
+        ),
+        (
+            403,
+            "Flux query service disabled. Verify flux-enabled=true in the"
+            " [http] section of the InfluxDB config.",
+            QUERY,
+            exceptions.ForbiddenError,
+        ),
+        (
+            500,
+            'failed to initialize execute state: user "a", requires READ for'
+            ' database "gnocchi"',
+            QUERY,
+            exceptions.ForbiddenError,
+        ),
+        (
+            404,
+            'database not found: "gnocchi"',
+            WRITE_1X,
+            exceptions.BucketNotFoundError,
+        ),
+        (
+            500,
+            "retention policy not found: low",
+            WRITE_1X,
+            exceptions.BucketNotFoundError,
+        ),
+        (
+            500,
+            "failed to initialize execute state: no database",
+            QUERY,
+            exceptions.BucketNotFoundError,
+        ),
+        (
+            500,
+            "failed to initialize execute state: invalid retention policy",
+            QUERY,
+            exceptions.BucketNotFoundError,
+        ),
+        (
+            500,
+            "compilation failed: error @1:1-1:5: expected RPAREN, got EOF",
+            QUERY,
+            exceptions.QueryError,
+        ),
+        (
+            500,
+            "error @1:1-1:5: undefined identifier form",
+            QUERY,
+            exceptions.QueryError,
+        ),
+        (
+            400,
+            "error parsing query: found SELEC, expected SELECT",
+            "/query",
+            exceptions.RefusedError,
+        ),
+        (
+            413,
+            "Request Entity Too Large",
+            WRITE_1X,
+            exceptions.RefusedError,
+        ),
+        (500, "timeout", WRITE_1X, exceptions.UnavailableError),
+        (
+            500,
+            "engine: cache-max-memory-size exceeded: (1048582/1048576)",
+            WRITE_1X,
+            exceptions.UnavailableError,
+        ),
+        # Of a cluster, from coordinator/points_writer.go.
+        (500, "write failed", WRITE_1X, exceptions.UnavailableError),
+        # Not as many copies as influxdb_consistency asks for.
+        (500, "partial write", WRITE_1X, exceptions.UnavailableError),
+        (
+            500,
+            "write failed: hinted handoff queue not empty",
+            WRITE_1X,
+            exceptions.UnavailableError,
+        ),
+        (
+            500,
+            "write failed: error code 1: write shard 7: partial write: field"
+            ' type conflict: input field "value" on measurement "measure" is'
+            " type float, already exists as type integer dropped=2",
+            WRITE_1X,
+            exceptions.PartialWriteError,
+        ),
+        (
+            400,
+            "partial write: max-values-per-tag limit exceeded (61/50):"
+            ' measurement="measure" tag="metric" value="b" dropped=1',
+            WRITE_1X,
+            exceptions.ConfigurationError,
+        ),
+        (
+            400,
+            "partial write: max-series-per-database exceeded database=gnocchi"
+            " limit=20 series=20 keys=30 dropped=30",
+            WRITE_1X,
+            exceptions.ConfigurationError,
+        ),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_error_of_1x(status, reason, path, kind, packed):
+    said = {"error": reason}
+    answered = reply(status, json.dumps(said))
+    if packed:
+        kind_of = {"Content-Type": "application/x-msgpack"}
+        answered = reply(status, msgpack.packb(said), **kind_of)
+    error = replies.error(URL, "gnocchi", path, answered)
+    assert type(error) is kind
+    assert URL in str(error)
+    assert reason.split(" (")[0] in str(error)
+
+
+@pytest.mark.parametrize(
+    ("reason", "dropped", "is_conflict"),
+    [
+        (
+            "partial write: points beyond retention policy dropped=3",
+            3,
+            False,
+        ),
+        (
+            "partial write: dropped 1 points outside retention policy of"
+            " duration 720h0m0s - oldest point m at 1970-01-01T00:00:00Z"
+            " dropped because it violates a Retention Policy Lower Bound at"
+            " 2026-10-23T16:40:18Z dropped=1 for database: gnocchi for"
+            " retention policy: low",
+            1,
+            False,
+        ),
+        (
+            'partial write: field type conflict: input field "value" on'
+            ' measurement "measure" is type integer, already exists as type'
+            " float dropped=4 for database: gnocchi",
+            4,
+            True,
+        ),
+        (
+            "partial write: unable to parse 'm va lue=1i 1': invalid field"
+            " format\nunable to parse '= =': missing tag key dropped=0",
+            2,
+            False,
+        ),
+    ],
+)
+def test_partial_write_of_1x(reason, dropped, is_conflict):
+    error = replies.error(
+        URL, "gnocchi", WRITE_1X, reply(400, json.dumps({"error": reason}))
+    )
+    assert type(error) is exceptions.PartialWriteError
+    assert (error.dropped, error.type_conflict) == (dropped, is_conflict)
+
+
+def test_error_of_flux_of_1x_inside_of_csv():
+    answered = reply(
+        500,
+        "error\r\nruntime error @2:272: out of order\r\n",
+        **{"Content-Type": "text/csv; charset=utf-8"},
+    )
+    error = replies.error(URL, "gnocchi", QUERY, answered)
+    assert type(error) is exceptions.QueryError
+    assert "out of order" in str(error)
+
+
+def test_token_of_2x_for_1x():
+    error = replies.error(
+        URL,
+        "gnocchi",
+        WRITE_1X,
+        reply(
+            401,
+            json.dumps(
+                {"error": "unable to parse authentication credentials"}
+            ),
+        ),
+    )
+    assert "(user:password, for InfluxDB 1.x)" in str(error)
+
+
+def test_long_statement():
+    reason = (
+        "error authorizing query: a not authorized to execute statement 'SEL"
+        + " OR metric = 'x'" * 100
+        + "', requires READ on gnocchi"
+    )
+    error = replies.error(
+        URL, "gnocchi", "/query", reply(403, json.dumps({"error": reason}))
+    )
+    assert len(str(error)) < 800
+    assert "requires READ on gnocchi" in str(error)
 
 
 def test_out_of_retention():
@@ -263,11 +493,28 @@ def test_transport_error(error, kind, words):
             b" and rp exist",
             exceptions.BucketNotFoundError,
         ),
+        # 1.x
+        (b"retention policy not found: x", exceptions.BucketNotFoundError),
+        (
+            b"max-concurrent-queries limit exceeded(2, 2)",
+            exceptions.UnavailableError,
+        ),
+        # A cluster with a node away, seen with 1.8.11-c1.2.0.
+        (
+            b"partial success, node 6 may be down (dial tcp 127.0.0.23:8088:"
+            b" connect: connection refused)",
+            exceptions.UnavailableError,
+        ),
+        (
+            b"dial tcp 127.0.0.23:8088: connect: connection refused",
+            exceptions.UnavailableError,
+        ),
         (b"insufficient permissions", exceptions.AccessError),
     ],
 )
-def test_check_database(words, kind):
+def test_check_influxql(words, kind):
     body = b'{"results":[{"statement_id":0,"error":"%s"}]}' % words
-    with pytest.raises(kind, match="'x'"):
-        replies.check_database(URL, "x", body)
-    replies.check_database(URL, "x", b'{"results":[{"statement_id":0}]}')
+    with pytest.raises(kind) as error:
+        replies.check_influxql(URL, "x", body)
+    assert URL in str(error.value)
+    replies.check_influxql(URL, "x", b'{"results":[{"statement_id":0}]}')

@@ -34,6 +34,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tools"))
 
 import stack  # noqa: E402
+from stack import api  # noqa: E402
 from stack.process import duration, stop_group  # noqa: E402
 from watch import Run, start  # noqa: E402
 
@@ -131,6 +132,8 @@ def drive(arguments, scratch: pathlib.Path) -> int:
     environment["GNOCCHI_TEST_STORAGE_DRIVER"] = arguments.storage
     prefix = f"upstream-{secrets.token_hex(4)}-"
     if arguments.storage == "influxdb":
+        if api.version(environment["GNOCCHI_INFLUXDB_URL"]).startswith("1."):
+            prefix = f"{prefix.removesuffix('-')}/"
         for name in ("URL", "TOKEN", "ORG"):
             environment[f"OS_STORAGE__INFLUXDB_{name}"] = environment[
                 f"GNOCCHI_INFLUXDB_{name}"

@@ -17,26 +17,16 @@ back, checks and shows them, and removes everything again.
 """
 
 import argparse
-import functools
 
-
-def _at_least(lowest: int, text: str) -> int:
-    number = int(text)
-    if number < lowest:
-        raise argparse.ArgumentTypeError(f"{lowest} at least")
-    return number
+from stack import arguments
 
 
 def parse() -> argparse.Namespace:
     """The arguments of the command line; ends the program with a bad one."""
-    parser = argparse.ArgumentParser(
-        prog="tools/demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("tools/demo", __doc__)
     parser.add_argument(
         "--seconds",
-        type=functools.partial(_at_least, 2),
+        type=arguments.number(int, 2),
         default=20,
         metavar="N",
         help="how long to measure (default: %(default)s)",
@@ -46,11 +36,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="leave everything running, and measured, until Ctrl-C",
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="the result as JSON, and nothing else, on stdout",
-    )
+    arguments.add_json(parser)
     return parser.parse_args()
 
 

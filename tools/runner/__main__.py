@@ -32,9 +32,17 @@ from stack.process import die_with_parent
 from runner import style
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARTS = ("style", "unit", "devstack", "functional", "upstream")
-# Those that need servers, started once for all of them.
-SERVED = ("functional", "upstream")
+# Those that need servers, started once for all that need the same: the
+# release of InfluxDB.
+SERVED = {
+    "functional": 2,
+    "upstream": 2,
+    "functional-1": 1,
+    "upstream-1": 1,
+}
+PARTS = ("style", "unit", "packaging", "devstack", *SERVED)
+# Of Gnocchi's own suite, what is about the storage driver.
+ABOUT_STORAGE = r"gnocchi\.tests\.test_(storage|aggregates|chef)\."
 
 
 def say(message: str) -> None:
@@ -79,8 +87,14 @@ def run_part(
         )
     command = {
         "unit": ("-m", "pytest", "tests/unit"),
+        "packaging": ("-m", "pytest", "tests/packaging"),
         "functional": ("-m", "pytest", "tests/functional"),
         "upstream": ("tests/upstream/run.py",),
+        "functional-1": ("-m", "pytest", "tests/functional"),
+        "upstream-1": (
+            "tests/upstream/run.py",
+            *(() if arguments else (ABOUT_STORAGE,)),
+        ),
     }[part]
     return run((sys.executable, *command, *arguments), environment) == 0
 
@@ -88,6 +102,31 @@ def run_part(
 def _leave(signum: int, frame: FrameType | None) -> None:
     # As an exception it unwinds the context managers, which stop the servers.
     raise SystemExit(128 + signum)
+
+
+def _served(
+    release: int,
+    environments: dict[int, dict[str, str]],
+    servers: contextlib.ExitStack,
+) -> dict[str, str]:
+    """Variables that name servers, which are started the first time.
+
+    :raises StackError: there are none
+    """
+    if release not in environments:
+        postgresql = next(
+            (made[INDEXER_VARIABLE] for made in environments.values()), None
+        ) or servers.enter_context(stack.postgresql(say))
+        influxdb = servers.enter_context(
+            # The one that somebody has given is a 2.x, or asked for by
+            # `functional` and `upstream` whatever it is.
+            stack.influxdb(say, release=release, take_given=release == 2)
+        )
+        environments[release] = {
+            INDEXER_VARIABLE: postgresql,
+            **influxdb.environment(),
+        }
+    return environments[release]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,26 +137,23 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(signum, _leave)
     try:
         with contextlib.ExitStack() as servers:
-            environment: dict[str, str] = {}
+            environments: dict[int, dict[str, str]] = {}
             for part in parts:
                 say(f"== {part}")
                 start = time.monotonic()
                 try:
-                    if part in SERVED and not environment:
-                        environment[INDEXER_VARIABLE] = servers.enter_context(
-                            stack.postgresql(say)
+                    environment: dict[str, str] = {}
+                    if part in SERVED:
+                        environment = _served(
+                            SERVED[part], environments, servers
                         )
-                        environment |= servers.enter_context(
-                            stack.influxdb(say)
-                        ).environment()
                     passed = run_part(part, arguments[1:], environment)
                 except stack.StackError as error:
-                    environment = {}
                     say(f"error: {error}")
                     passed = False
                 good = good and passed
                 results.append(
-                    f"{part:10}  {'passed' if passed else 'FAILED'}  "
+                    f"{part:12}  {'passed' if passed else 'FAILED'}  "
                     f"{time.monotonic() - start:5.0f} s"
                 )
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 
 _SHELL = re.compile(rb"#!.*[/ ](ba|da)?sh\s")
-_SCRIPT_DIRECTORIES = ("tools", "devstack", "tests/devstack", ".ci")
+_SCRIPT_DIRECTORIES = ("tools", "devstack", "tests/devstack", "contrib", ".ci")
 
 
 def scripts(root: pathlib.Path) -> list[str]:
@@ -53,6 +53,7 @@ def check(root: pathlib.Path, run: Run) -> int:
             *sorted(root.glob("*.rst")),
             root / "doc" / "source",
             root / "releasenotes" / "notes",
+            root / "contrib",
         )
         if path.exists()
     ]
@@ -66,6 +67,12 @@ def check(root: pathlib.Path, run: Run) -> int:
         (("bashate", "--ignore", "E006,E042", *shell), {}),
         (("shellcheck", "--external-sources", *shell), {}),
     ]
+    images = [
+        str(path.relative_to(root))
+        for path in sorted(root.glob("contrib/**/Dockerfile"))
+    ]
+    if images:
+        commands.append((("hadolint", *images), {}))
     if pages:
         commands.append((("doc8", "--quiet", *pages), {}))
     if (root / "releasenotes" / "notes").exists():

@@ -19,33 +19,20 @@ memory of API and metricd is watched. Exits with 1 if anything is wrong.
 
 import argparse
 
-
-def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not 0.2 <= minutes <= 24 * 60:
-        raise argparse.ArgumentTypeError("between 0.2 and 1440")
-    return minutes
+from stack import arguments
 
 
 def parse() -> argparse.Namespace:
     """The arguments of the command line; ends the program with a bad one."""
-    parser = argparse.ArgumentParser(
-        prog="tools/soak",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("tools/soak", __doc__)
     parser.add_argument(
         "--minutes",
-        type=_minutes,
+        type=arguments.number(float, 0.2, 24 * 60),
         default=15.0,
         metavar="N",
         help="how long the load lasts (default: %(default)s)",
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="nothing but the summary on stdout",
-    )
+    arguments.add_json(parser)
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@
 
 """Runs a command with an InfluxDB and a PostgreSQL.
 
-python -m stack run [--no-postgresql] -- command ...
+python -m stack run [--no-postgresql] [--influxdb 1] -- command ...
 
 The command finds them in GNOCCHI_INFLUXDB_URL, _TOKEN, _ORG and
 GNOCCHI_INDEXER_URL. Its exit status is passed on; servers that were started
@@ -81,6 +81,13 @@ def main() -> int:
     run.add_argument(
         "--no-postgresql", action="store_true", help="only an InfluxDB"
     )
+    run.add_argument(
+        "--influxdb",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="which one to start, 1.x or 2.x (the default)",
+    )
     run.add_argument("command", nargs="+", help="after --")
     arguments = parser.parse_args()
 
@@ -92,7 +99,9 @@ def main() -> int:
                 environment[VARIABLE] = servers.enter_context(
                     stack.postgresql(say)
                 )
-            influxdb = servers.enter_context(stack.influxdb(say))
+            influxdb = servers.enter_context(
+                stack.influxdb(say, release=arguments.influxdb)
+            )
             environment |= influxdb.environment()
             return _run(arguments.command, environment)
     except stack.StackError as error:

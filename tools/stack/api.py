@@ -106,6 +106,34 @@ def set_up(url: str, token: str, org: str, password: str) -> None:
     )
 
 
+def set_up_user(url: str, name: str, password: str) -> None:
+    """Create the first user of an InfluxDB 1.x."""
+    influxql(
+        url,
+        None,
+        f"CREATE USER {name} WITH PASSWORD '{password}' WITH ALL PRIVILEGES",
+    )
+
+
+def influxql(
+    url: str, token: str | None, statement: str, **form: str
+) -> list[dict[str, Any]]:
+    """The series that an InfluxQL statement answers.
+
+    :param form: more parameters, such as db
+    :raises StackError: the answer is an error
+    """
+    answer = call(
+        "POST", url, "/query", token=token, query={"q": statement, **form}
+    )
+    # To a DELETE 2.x has no result, and 1.x an empty one.
+    (result,) = answer["results"] or [{}]
+    if "error" in result:
+        raise StackError(f"{url}: {statement}: {result['error']}")
+    series: list[dict[str, Any]] = result.get("series", [])
+    return series
+
+
 def buckets(url: str, token: str, org: str, prefix: str) -> dict[str, str]:
     """Name -> id of the organisation's buckets whose names start so."""
     found: dict[str, str] = {}
@@ -123,9 +151,17 @@ def buckets(url: str, token: str, org: str, prefix: str) -> dict[str, str]:
 
 
 def delete_buckets(url: str, token: str, org: str, prefix: str) -> int:
-    """Delete the buckets whose names start with `prefix`; how many."""
+    """Delete the buckets whose names start with `prefix`; how many.
+
+    Of an InfluxDB 1.x, where a slash is in it, the whole database.
+    """
     if not prefix:
         raise ValueError("an empty prefix would delete every bucket")
+    if "/" in prefix:
+        # InfluxDB 1.x
+        database = prefix.partition("/")[0]
+        influxql(url, token, f'DROP DATABASE "{database}"')
+        return 1
     found = buckets(url, token, org, prefix)
     for identity in found.values():
         call("DELETE", url, f"/api/v2/buckets/{identity}", token=token)

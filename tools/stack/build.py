@@ -12,13 +12,14 @@
 
 """Builds influxd from its Go modules, once per user.
 
-tools/influxd pins InfluxDB and the pkg-config wrapper that builds Flux's Rust
-library; go.sum checks what is downloaded.
+tools/influxd (2.x) and tools/influxd-1 (1.x) pin InfluxDB and the pkg-config
+wrapper that builds Flux's Rust library; go.sum checks what is downloaded.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import pathlib
@@ -31,8 +32,7 @@ from collections.abc import Iterator, Sequence
 from stack import process
 from stack.process import Say, StackError
 
-MODULE = pathlib.Path(__file__).resolve().parents[1] / "influxd"
-INFLUXD = "github.com/influxdata/influxdb/v2"
+_TOOLS = pathlib.Path(__file__).resolve().parents[1]
 PKG_CONFIG = "github.com/influxdata/pkg-config"
 # What Flux's Cargo.toml asks for.
 RUST = (1, 83)
@@ -40,43 +40,66 @@ RUST = (1, 83)
 USUAL = "7 to 10 minutes on two cores the first time"
 
 
-def _required(pattern: str) -> str:
-    found = re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)
-    if found is None:
-        raise StackError(f"{MODULE / 'go.mod'} has no line {pattern!r}")
-    return found[1]
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A release of InfluxDB.
+
+    :ivar directory: of the go.mod that pins it
+    :ivar module: the Go module of the server
+    :ivar options: of `go build`
+    """
+
+    directory: pathlib.Path
+    module: str
+    options: tuple[str, ...] = ()
+
+    def version(self) -> str:
+        """The version that go.mod pins, without the leading v."""
+        return self._required(rf"^\s*{re.escape(self.module)} v(\S+)")
+
+    def go(self) -> str:
+        """The version of Go that go.mod asks for."""
+        return self._required(r"^go (\S+)")
+
+    def binary(self) -> pathlib.Path:
+        """Where the built influxd is kept, whether it is there or not."""
+        cache = os.environ.get("XDG_CACHE_HOME")
+        root = pathlib.Path(cache) if cache else pathlib.Path.home() / ".cache"
+        name = f"influxd-{self.version()}"
+        return root / "gnocchi-influxdb" / name / "influxd"
+
+    def _required(self, pattern: str) -> str:
+        path = self.directory / "go.mod"
+        found = re.search(pattern, path.read_text(), re.MULTILINE)
+        if found is None:
+            raise StackError(f"{path} has no line {pattern!r}")
+        return found[1]
 
 
-def version() -> str:
-    """The version of InfluxDB that go.mod pins, without the leading v."""
-    return _required(rf"^\s*{re.escape(INFLUXD)} v(\S+)")
+#: By the number in front of its version.
+RELEASES = {
+    2: Release(
+        _TOOLS / "influxd",
+        "github.com/influxdata/influxdb/v2",
+        ("-tags=sqlite_foreign_keys,sqlite_json",),
+    ),
+    1: Release(_TOOLS / "influxd-1", "github.com/influxdata/influxdb"),
+}
 
 
-def _go() -> str:
-    """The version of Go that go.mod asks for."""
-    return _required(r"^go (\S+)")
-
-
-def binary() -> pathlib.Path:
-    """Where the built influxd is kept, whether it is there or not."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    root = pathlib.Path(cache) if cache else pathlib.Path.home() / ".cache"
-    return root / "gnocchi-influxdb" / f"influxd-{version()}" / "influxd"
-
-
-def ensure(say: Say = print) -> pathlib.Path:
+def ensure(release: Release, say: Say = print) -> pathlib.Path:
     """The built influxd, building it first when it is not there.
 
     :raises StackError: what is missing to build it, or the end of the
         build's log
     """
-    target = binary()
+    target = release.binary()
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.parent / "lock", say):
         if not target.exists():
-            _build(target, say)
+            _build(release, target, say)
     return target
 
 
@@ -94,15 +117,15 @@ def _lock(path: pathlib.Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _build(target: pathlib.Path, say: Say) -> None:
-    environment = _environment()
+def _build(release: Release, target: pathlib.Path, say: Say) -> None:
+    environment = _environment(release)
     workshop = target.parent / "build"
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir()
     log = target.parent / "build.log"
     log.write_text("")
     say(
-        f"building influxd v{version()} from its Go modules, {USUAL}; "
+        f"building influxd v{release.version()} from its Go modules, {USUAL}; "
         f"the log is {log}"
     )
     ticker = process.Ticker(say)
@@ -110,6 +133,7 @@ def _build(target: pathlib.Path, say: Say) -> None:
     built = workshop / "influxd"
     _run(
         ["go", "build", "-buildvcs=false", "-o", pkg_config, PKG_CONFIG],
+        release.directory,
         environment,
         log,
         ticker,
@@ -121,12 +145,13 @@ def _build(target: pathlib.Path, say: Say) -> None:
             "build",
             "-v",
             "-buildvcs=false",
-            "-tags=sqlite_foreign_keys,sqlite_json",
-            f"-ldflags=-s -w -X main.version=v{version()}",
+            *release.options,
+            f"-ldflags=-s -w -X main.version=v{release.version()}",
             "-o",
             built,
-            f"{INFLUXD}/cmd/influxd",
+            f"{release.module}/cmd/influxd",
         ],
+        release.directory,
         environment | {"CGO_ENABLED": "1", "PKG_CONFIG": str(pkg_config)},
         log,
         ticker,
@@ -138,11 +163,12 @@ def _build(target: pathlib.Path, say: Say) -> None:
 
 def _run(
     command: Sequence[str | os.PathLike[str]],
+    directory: pathlib.Path,
     environment: dict[str, str],
     log: pathlib.Path,
     ticker: process.Ticker,
 ) -> None:
-    build = process.spawn(command, log, env=environment, cwd=MODULE)
+    build = process.spawn(command, log, env=environment, cwd=directory)
     try:
         while True:
             try:
@@ -171,7 +197,7 @@ def _stage(log: pathlib.Path) -> str:
     return f"compiled {last[-60:]}"
 
 
-def _environment() -> dict[str, str]:
+def _environment(release: Release) -> dict[str, str]:
     """The environment to build in.
 
     :raises StackError: naming every missing tool
@@ -179,7 +205,7 @@ def _environment() -> dict[str, str]:
     missing = [
         f"{tool} ({why})"
         for tool, why in (
-            ("go", f"Go {_go()} or later, go.dev/dl"),
+            ("go", f"Go {release.go()} or later, go.dev/dl"),
             ("cargo", "Rust 1.83 or later, rustup.rs"),
             ("cc", "a C compiler, Debian's build-essential"),
             ("pkg-config", "Debian's pkg-config"),
@@ -194,7 +220,7 @@ def _environment() -> dict[str, str]:
             "are missing: " + ", ".join(missing)
         )
     environment = dict(os.environ)
-    _check_go()
+    _check_go(release)
     toolchain = _rust_toolchain(environment)
     if toolchain:
         environment["RUSTUP_TOOLCHAIN"] = toolchain
@@ -220,8 +246,8 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
-def _check_go() -> None:
-    needed = _go()
+def _check_go(release: Release) -> None:
+    needed = release.go()
     have = _output("go", "env", "GOVERSION")
     # From 1.21 on Go fetches the toolchain that go.mod asks for, unless it
     # is told not to.

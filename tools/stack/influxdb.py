@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Finds an InfluxDB 2.x, or starts one."""
+"""Finds an InfluxDB 2.x or 1.x, or starts one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from collections.abc import Iterator
 
 from stack import api, build, docker
 from stack.process import Say, StackError
-from stack.server import InfluxDBProcess, InfluxDBServer
+from stack.server import ORG, InfluxDBProcess, InfluxDBServer
+from stack.version1 import InfluxDB1Process
 
 VARIABLES = (
     "GNOCCHI_INFLUXDB_URL",
@@ -48,6 +49,11 @@ class InfluxDB:
     version: str
     how: str
 
+    @property
+    def release(self) -> int:
+        """The number in front of its version."""
+        return int(self.version.split(".")[0])
+
     def environment(self) -> dict[str, str]:
         """The variables that make others use this one."""
         return dict(
@@ -56,17 +62,21 @@ class InfluxDB:
 
 
 @contextlib.contextmanager
-def influxdb(say: Say = print) -> Iterator[InfluxDB]:
+def influxdb(
+    say: Say = print, *, release: int = 2, take_given: bool = True
+) -> Iterator[InfluxDB]:
     """The InfluxDB that the environment names, else one that is started.
 
+    :param release: of the one that is started, 2 or 1
+    :param take_given: whether to look into the environment
     :raises StackError: there is none; the message says what to do
     """
-    given = _given()
+    given = _given() if take_given else None
     if given is not None:
         say(given.how)
         yield given
         return
-    with influxdb_server(say) as server:
+    with influxdb_server(say, release=release) as server:
         yield InfluxDB(
             server.url,
             server.token,
@@ -78,7 +88,7 @@ def influxdb(say: Say = print) -> Iterator[InfluxDB]:
 
 @contextlib.contextmanager
 def influxdb_server(
-    say: Say = print, *, may_build: bool = True
+    say: Say = print, *, may_build: bool = True, release: int = 2
 ) -> Iterator[InfluxDBServer]:
     """A running server of one's own, stopped and removed at the end.
 
@@ -87,7 +97,7 @@ def influxdb_server(
 
     :raises StackError: there is none; the message says what to do
     """
-    server = find_influxdb_server(say, may_build=may_build)
+    server = find_influxdb_server(say, may_build=may_build, release=release)
     with server:
         say(
             f"InfluxDB {server.version} runs on {server.url}, "
@@ -100,12 +110,17 @@ def _given() -> InfluxDB | None:
     url, token, org = (os.environ.get(name, "") for name in VARIABLES)
     if not url:
         return None
-    for name in VARIABLES:
-        if not os.environ.get(name):
-            raise StackError(f"GNOCCHI_INFLUXDB_URL is set, but not {name}")
+    if not token:
+        raise StackError("GNOCCHI_INFLUXDB_URL is set, but not _TOKEN")
     try:
         version = api.version(url)
-        api.buckets(url, token, org, "")
+        if version.startswith("1."):
+            org = org or ORG  # It has none.
+            api.influxql(url, token, "SHOW DATABASES")
+        elif not org:
+            raise StackError("GNOCCHI_INFLUXDB_URL is set, but not _ORG")
+        else:
+            api.buckets(url, token, org, "")
     except api.HTTPError as error:
         raise StackError(
             f"the InfluxDB that GNOCCHI_INFLUXDB_URL names refuses "
@@ -125,36 +140,35 @@ def _given() -> InfluxDB | None:
 
 
 def find_influxdb_server(
-    say: Say = print, *, may_build: bool = True
+    say: Say = print, *, may_build: bool = True, release: int = 2
 ) -> InfluxDBServer:
     """A server of one's own that is not started yet.
 
     :raises StackError: there is none; the message says what to do
     """
+    kind = InfluxDBProcess if release == 2 else InfluxDB1Process
     on_path = shutil.which("influxd")
     if on_path is not None:
-        if _is_version_2(on_path):
-            return InfluxDBProcess(on_path, f"{on_path} (on PATH)", say)
-        say(f"{on_path} is not an InfluxDB 2.x: not taken.")
-    if docker.is_usable():
+        if _is_release(on_path, release):
+            return kind(on_path, f"{on_path} (on PATH)", say)
+        say(f"{on_path} is not an InfluxDB {release}.x: not taken.")
+    if release == 2 and docker.is_usable():
         try:
             docker.pull(say)
         except StackError as error:
             say(f"{error}: Docker not taken.")
         else:
             return docker.InfluxDBContainer(say)
-    binary = build.binary()
+    binary = build.RELEASES[release].binary()
     if not may_build and not binary.exists():
         raise StackError(
             "no influxd on PATH, no Docker engine, none built before"
         )
-    binary = build.ensure(say)
-    return InfluxDBProcess(
-        binary, f"{binary} (built from its Go modules)", say
-    )
+    binary = build.ensure(build.RELEASES[release], say)
+    return kind(binary, f"{binary} (built from its Go modules)", say)
 
 
-def _is_version_2(binary: str) -> bool:
+def _is_release(binary: str, release: int) -> bool:
     try:
         done = subprocess.run(
             [binary, "version"],
@@ -165,4 +179,4 @@ def _is_version_2(binary: str) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return re.search(r"InfluxDB v?2\.", done.stdout) is not None
+    return re.search(rf"InfluxDB v?{release}\.", done.stdout) is not None

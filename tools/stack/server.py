@@ -35,7 +35,7 @@ STOP_SECONDS = 30
 
 
 class InfluxDBServer:
-    """An InfluxDB 2.x on a loopback port, with data in a directory of its own.
+    """An InfluxDB on a loopback port, with data in a directory of its own.
 
     URL, token, organisation and data outlive stop(), kill() and start(), so a
     test can take the server away and give it back. Used as a context manager
@@ -120,7 +120,7 @@ class InfluxDBServer:
             ticker.tick(lambda: f"waiting for InfluxDB on {self.url}")
             time.sleep(0.05)
         if not self._is_set_up:
-            api.set_up(self.url, self.token, self.org, secrets.token_hex(16))
+            self._set_up()
             self._is_set_up = True
             self.version = api.version(self.url)
 
@@ -142,6 +142,14 @@ class InfluxDBServer:
             self.stop()
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def release(self) -> int:
+        """The number in front of its version."""
+        return int(self.version.split(".")[0])
+
+    def _set_up(self) -> None:
+        api.set_up(self.url, self.token, self.org, secrets.token_hex(16))
 
     def _launch(self) -> None:
         raise NotImplementedError
@@ -179,14 +187,7 @@ class InfluxDBProcess(InfluxDBServer):
         env["HOME"] = env["INFLUXD_CONFIG_PATH"] = str(self.directory)
         try:
             self._process = process.spawn(
-                [
-                    self.binary,
-                    f"--bolt-path={self.directory / 'influxd.bolt'}",
-                    f"--sqlite-path={self.directory / 'influxd.sqlite'}",
-                    f"--engine-path={self.directory / 'engine'}",
-                    f"--http-bind-address=127.0.0.1:{self.port}",
-                    "--reporting-disabled",
-                ],
+                [self.binary, *self._arguments()],
                 self.log_path,
                 env=env,
                 cwd=self.directory,
@@ -195,6 +196,15 @@ class InfluxDBProcess(InfluxDBServer):
             raise StackError(
                 f"{self.binary} does not start: {error}"
             ) from None
+
+    def _arguments(self) -> list[str]:
+        return [
+            f"--bolt-path={self.directory / 'influxd.bolt'}",
+            f"--sqlite-path={self.directory / 'influxd.sqlite'}",
+            f"--engine-path={self.directory / 'engine'}",
+            f"--http-bind-address=127.0.0.1:{self.port}",
+            "--reporting-disabled",
+        ]
 
     def stop(self) -> None:
         if self._process is not None:

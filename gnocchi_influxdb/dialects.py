@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The two APIs that InfluxDB has (pure).
+
+An archive policy is a bucket of an organization where InfluxDB is 2.x, and a
+retention policy of a database where it is 1.x or a cluster of that. Which of
+them it is follows from [storage] influxdb_bucket_prefix: with a slash, what
+is in front of it is the database. So nobody has to ask the server first, nor
+to wait for one that is away; gnocchi-upgrade sees that the two fit.
+"""
+
+import urllib.parse
+from typing import Any
+
+
+class Version2:
+    """InfluxDB 2.x.
+
+    :ivar is_1x: False.
+    """
+
+    is_1x = False
+
+    def __init__(self, conf: Any) -> None:
+        self._org: str = conf.influxdb_org
+        org = urllib.parse.quote(self._org, safe="")
+        self.flux_path = f"/api/v2/query?org={org}"
+        self._write_path = f"/api/v2/write?org={org}&precision=ns&bucket="
+
+    def __str__(self) -> str:
+        return f"organization {self._org}"
+
+    def write_path(self, bucket: str) -> str:
+        """Path and query of a write of line protocol with ns timestamps."""
+        return self._write_path + urllib.parse.quote(bucket, safe="")
+
+    def influxql(self, bucket: str, statement: str) -> dict[str, str]:
+        """Form of a POST to /query, which answers with times in ns."""
+        return {
+            "db": bucket,
+            "q": statement,
+            "epoch": "ns",
+            "org": self._org,
+        }
+
+
+class Version1:
+    """InfluxDB 1.x, and clusters that speak as it does.
+
+    Writes go to /write, where the consistency of a cluster is documented; a
+    server that is none reads over it.
+
+    :ivar is_1x: True.
+    :ivar replication: of the retention policies that are made.
+    """
+
+    is_1x = True
+    flux_path = "/api/v2/query"
+
+    def __init__(self, conf: Any) -> None:
+        self._database = conf.influxdb_bucket_prefix.partition("/")[0]
+        self._consistency: str = conf.influxdb_consistency
+        self.replication: int = conf.influxdb_replication
+
+    def __str__(self) -> str:
+        return f"database {self._database}"
+
+    def write_path(self, bucket: str) -> str:
+        """Path and query of a write of line protocol with ns timestamps."""
+        database, policy = names(bucket)
+        query = urllib.parse.urlencode(
+            {
+                "db": database,
+                "rp": policy,
+                "precision": "n",
+                "consistency": self._consistency,
+            }
+        )
+        return f"/write?{query}"
+
+    def influxql(self, bucket: str, statement: str) -> dict[str, str]:
+        """Form of a POST to /query, which answers with times in ns."""
+        database, policy = names(bucket)
+        return {
+            "db": database,
+            "rp": policy,
+            "q": statement,
+            "epoch": "ns",
+        }
+
+
+def of(conf: Any) -> Version1 | Version2:
+    """The API that the options ask for.
+
+    :param conf: the group of options.
+    """
+    if "/" in conf.influxdb_bucket_prefix:
+        return Version1(conf)
+    return Version2(conf)
+
+
+def names(bucket: str) -> tuple[str, str]:
+    """The database and its retention policy that a bucket is on 1.x."""
+    database, _, policy = bucket.partition("/")
+    return database, policy

@@ -1,0 +1,244 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Names of metrics in InfluxDB: which are to be written, and when.
+
+Gnocchi does not read them. They are written after the measures, by requests
+of their own, when a process sees a metric for the first time and when one of
+its attributes has changed; and since points expire, again in each period,
+which is a week, or half of the bucket's retention if that is less. Their time
+is the beginning of the period, so what several processes write is one point.
+
+Not more often: five fields in each of the daily shards would be a fifth of
+what there is on disk, and InfluxDB goes through all of them for a DELETE.
+
+A period begins at a time that follows from the bucket's name: those of all
+buckets at once would be felt. Not each metric at a time of its own: then most
+batches would have one that is due, and be followed by a request.
+
+Nothing about it may disturb the measures: a request is tried once, and what
+fails is logged once and tried again some minutes later.
+"""
+
+import logging
+import operator
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gnocchi_influxdb import buckets as buckets_
+from gnocchi_influxdb import client as client_
+from gnocchi_influxdb import exceptions, info_lines
+
+LOG = logging.getLogger(__name__)
+
+_NS = 10**9
+
+#: Longest time between two points of a metric, seconds.
+PERIOD = 7 * 86400
+
+#: Metrics to remember, at 120 bytes each. Of the others few are written at a
+#: time, so that all get their turn.
+MOST = 10**6
+_SHARE_OF_OTHERS = 1 / 64
+
+#: Seconds until a bucket that could not be written to is tried again.
+RETRY_AFTER = 300
+
+# What may change; never a metric's archive policy.
+_ATTRIBUTES = ("name", "unit", "resource_id", "creator")
+_attributes = operator.itemgetter(*_ATTRIBUTES)
+
+
+def make(
+    conf: Any, client: client_.Client, buckets: buckets_.Buckets
+) -> "Writer | None":
+    """The writer that the options (``conf.storage``) ask for, or none."""
+    if not conf.influxdb_metric_info:
+        return None
+    return Writer(client.once(), buckets, conf.influxdb_batch_size)
+
+
+class Writer:
+    """Writes what metrics are called into the buckets of their policies.
+
+    Threads may share one, and it may be carried over a fork. In the worst
+    case something is written twice.
+
+    :param client: one that repeats no request.
+    :param batch_size: lines a request, at most.
+    :param clock: the present time, ns since the epoch.
+    """
+
+    def __init__(
+        self,
+        client: client_.Client,
+        buckets: buckets_.Buckets,
+        batch_size: int,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._client = client
+        self._buckets = buckets
+        self._batch_size = batch_size
+        self._clock = clock
+        # By the name of the archive policy.
+        self._written: dict[str, _Written] = {}
+        self._failed = False
+
+    def write(self, metrics: Iterable[Any]) -> None:
+        """Write those that are not known to be written. Never raises.
+
+        :param metrics: gnocchi.indexer.Metric
+        """
+        try:
+            now = self._clock()
+            for written in list(self._written.values()):
+                written.begin(now)
+            new = self._new(metrics)
+            if new:
+                self._write(new, now)
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                LOG.exception("What metrics are called can't be written")
+
+    def _new(self, metrics: Iterable[Any]) -> list[Any]:
+        # Runs for each metric of each batch. An attribute of a SQLAlchemy
+        # object takes three times as long as what lies behind it.
+        written, attributes = self._written, _attributes
+        new = []
+        for metric in metrics:
+            values = metric.__dict__
+            try:
+                hashes = written[values["archive_policy_name"]].hashes
+                if hashes.get(values["id"].int) == hash(attributes(values)):
+                    continue
+            except KeyError:
+                pass  # An unknown policy, or not a SQLAlchemy object.
+            new.append(metric)
+        return new
+
+    def _write(self, metrics: Iterable[Any], now: int) -> None:
+        room = MOST - sum(len(w.hashes) for w in self._written.values())
+        for written, infos in self._due(metrics, now, room > 0):
+            for start in range(0, len(infos), self._batch_size):
+                part = infos[start : start + self._batch_size]
+                if not self._send(written, part):
+                    break
+                room -= written.remember(part, room)
+
+    def _due(
+        self, metrics: Iterable[Any], now: int, has_room: bool
+    ) -> list[tuple["_Written", list[info_lines.Info]]]:
+        due: dict[str, list[info_lines.Info]] = {}
+        for metric in metrics:
+            policy = metric.archive_policy
+            written = self._written.get(policy.name)
+            if written is None:
+                written = self._written[policy.name] = _Written(
+                    self._buckets.name(policy),
+                    self._buckets.retention(policy),
+                    now,
+                )
+            if now < written.retry_at:
+                continue
+            info = written.info(metric)
+            known = written.hashes.get(info.metric.int)
+            if known == _hash(info):
+                continue
+            if (
+                has_room
+                or known is not None
+                or random.random() < _SHARE_OF_OTHERS
+            ):
+                due.setdefault(policy.name, []).append(info)
+        return [(self._written[name], infos) for name, infos in due.items()]
+
+    def _send(self, written: "_Written", infos: list[info_lines.Info]) -> bool:
+        try:
+            self._client.write(written.bucket, info_lines.encode(infos))
+        except exceptions.InfluxDBError as e:
+            written.retry_at = self._clock() + RETRY_AFTER * _NS
+            # There is no bucket where no measure could be stored.
+            if not written.failed and not isinstance(
+                e, exceptions.BucketNotFoundError
+            ):
+                written.failed = True
+                LOG.warning(
+                    "What some metrics are called is missing in bucket %s;"
+                    " their measures are stored. It is tried again every %d"
+                    " s. %s",
+                    written.bucket,
+                    RETRY_AFTER,
+                    e,
+                )
+            return False
+        written.failed = False
+        return True
+
+
+class _Written:
+    """What this process has written to a bucket in this period.
+
+    :ivar hashes: for each metric (its id as a number) a hash of it, which is
+        all that it takes to compare.
+    :ivar retry_at: ns since the epoch.
+    """
+
+    def __init__(self, bucket: str, retention: int, now: int) -> None:
+        self.bucket = bucket
+        self.failed = False
+        self.retry_at = 0
+        self.hashes: dict[int, int] = {}
+        period = min(PERIOD, retention // 2) if retention else PERIOD
+        self._period = period * _NS
+        self._offset = zlib.crc32(bucket.encode()) % period * _NS
+        self._start = self._start_of(now)
+
+    def _start_of(self, now: int) -> int:
+        return now - (now - self._offset) % self._period
+
+    def begin(self, now: int) -> None:
+        """Forget everything if another period has begun."""
+        start = self._start_of(now)
+        if start != self._start:
+            self._start, self.hashes = start, {}
+
+    def info(self, metric: Any) -> info_lines.Info:
+        return info_lines.Info(
+            metric=metric.id,
+            time=self._start,
+            archive_policy=metric.archive_policy.name,
+            **{name: getattr(metric, name, None) for name in _ATTRIBUTES},
+        )
+
+    def remember(self, infos: Iterable[info_lines.Info], room: int) -> int:
+        """Remember what was written, of at most `room` metrics more.
+
+        :return: of how many more.
+        """
+        before = room
+        for info in infos:
+            if info.time != self._start:
+                break  # Another thread has begun the next period.
+            number = info.metric.int
+            if number not in self.hashes:
+                if room <= 0:
+                    continue
+                room -= 1
+            self.hashes[number] = _hash(info)
+        return before - room
+
+
+def _hash(info: info_lines.Info) -> int:
+    return hash((info.name, info.unit, info.resource_id, info.creator))
