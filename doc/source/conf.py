@@ -19,9 +19,14 @@ release = version = importlib.metadata.version(project)
 
 extensions = [
     "openstackdocstheme",
+    "oslo_config.sphinxconfiggen",
     "oslo_config.sphinxext",
     "reno.sphinxext",
 ]
+
+# Written into _static with each build.
+config_generator_config_file = "../config-generator.conf"
+sample_config_basename = "_static/gnocchi-influxdb"
 
 html_theme = "openstackdocs"
 html_static_path = ["_static"]
