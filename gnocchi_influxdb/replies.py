@@ -46,7 +46,7 @@ _REPR = re.compile(r"^<[^<>]*>: ")
 # then.
 _BUSY_INFLUXQL = re.compile(
     rb"max-concurrent-queries limit exceeded"
-    rb"|(partial success, node \d+ may be down \()?dial tcp [\d.:]+"
+    rb"|(partial success, node \d+ may be down \()?dial tcp[: ]"
 )
 _BUSY = frozenset([429, 500, 502, 503, 504])
 

@@ -509,6 +509,10 @@ def test_transport_error(error, kind, words):
             b"dial tcp 127.0.0.23:8088: connect: connection refused",
             exceptions.UnavailableError,
         ),
+        (
+            b"dial tcp: lookup data3 on 127.0.0.53:53: no such host",
+            exceptions.UnavailableError,
+        ),
         (b"insufficient permissions", exceptions.AccessError),
     ],
 )
