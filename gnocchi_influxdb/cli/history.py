@@ -102,29 +102,22 @@ def points(levels: Sequence[Level]) -> Points:
 
     :param levels: the finest first.
     """
-    parts: list[Points] = []
-    stop: int | None = None
-    for position, level in enumerate(levels):
-        times = level.times
-        taken = numpy.ones(len(times), dtype=bool)
+    parts = []
+    stop = None
+    for level, start in _taken(levels):
+        taken = numpy.ones(len(level.times), dtype=bool)
+        if start is not None:
+            taken &= level.times >= start
         if stop is not None:
-            taken &= times < stop
-        if level.complete_from is not None:
-            start = _handover(level, levels[position + 1 :])
-            if start is not None:
-                taken &= times >= start
-                stop = start if stop is None else min(stop, start)
-        elif len(times):
-            stop = -1  # There is nothing before that.
+            taken &= level.times < stop
         parts.append(
             Points(
-                times[taken],
+                level.times[taken],
                 level.values[taken],
                 numpy.full(int(taken.sum()), level.every, dtype="int64"),
             )
         )
-        if stop == -1:
-            break
+        stop = start
     if not parts:
         nothing = numpy.empty(0, dtype="int64")
         return Points(nothing, numpy.empty(0), nothing)
@@ -137,20 +130,41 @@ def points(levels: Sequence[Level]) -> Points:
     return joined.where(order)
 
 
-def _handover(level: Level, coarser: Sequence[Level]) -> int | None:
-    """Where a series begins and the coarser ones end; None: nowhere."""
-    assert level.complete_from is not None
-    for other in coarser:
-        if not len(other.times):
+def _taken(levels: Sequence[Level]) -> list[tuple[Level, int | None]]:
+    """The levels that have something to tell, the finest first.
+
+    :return: with each one where it begins, and so where the next one ends;
+        None: with its first window.
+    """
+    chain: list[tuple[Level, int | None]] = []
+    for level in reversed(levels):
+        if not len(level.times):
             continue
-        window = level.complete_from // other.every * other.every
-        if window == level.complete_from:
-            return window
-        at = numpy.searchsorted(other.times, window)
-        if at < len(other.times) and other.times[at] == window:
-            return window + other.every
+        start = None
+        if level.complete_from is None:
+            chain.clear()  # There is nothing before that.
+        while chain:
+            coarser, begins = chain[-1]
+            start = _handover(level, coarser)
+            if begins is None or begins < start:
+                break
+            # That one begins no earlier, as where two granularities have one
+            # timespan.
+            chain.pop()
+        chain.append((level, start))
+    return chain[::-1]
+
+
+def _handover(level: Level, coarser: Level) -> int:
+    """Where a series begins and a coarser one ends."""
+    assert level.complete_from is not None
+    window = level.complete_from // coarser.every * coarser.every
+    if window == level.complete_from:
         return window
-    return None
+    at = numpy.searchsorted(coarser.times, window)
+    if at < len(coarser.times) and coarser.times[at] == window:
+        return window + coarser.every
+    return window
 
 
 def storable(found: Points, oldest: int) -> tuple[Points, int, int]:

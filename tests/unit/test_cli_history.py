@@ -11,6 +11,9 @@
 # under the License.
 """What the history of a metric becomes."""
 
+import itertools
+import random
+
 import numpy
 import pytest
 
@@ -117,6 +120,45 @@ def test_a_level_in_between_that_is_empty():
     assert moved(
         level(1, 118, 118, 119), level(10, None), level(60, 0, 0, 60)
     ) == [(0, 60), (60, 60)]
+
+
+def test_a_level_in_between_that_begins_no_earlier():
+    """As of a policy with one timespan for two granularities."""
+    assert moved(
+        level(1, 100, *range(100, 200)),
+        level(10, 100, *range(100, 200, 10)),
+        level(60, -1000, 0, 60, 120, 180),
+    ) == [(0, 60), (60, 60), *((t, 1) for t in range(120, 200))]
+
+
+def test_a_level_in_between_that_begins_later():
+    assert moved(
+        level(1, 95, *range(95, 200)),
+        level(10, 110, *range(110, 200, 10)),
+        level(60, 60, 60, 120, 180),
+        level(600, -6000, -600, 0),
+    ) == [(-600, 600), (0, 600)]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_no_moment_is_covered_twice(seed):
+    rng = random.Random(seed)
+    last = rng.randrange(10**4, 10**5)
+    levels = []
+    every = 1
+    for _ in range(rng.randrange(1, 5)):
+        newest = last // every * every
+        timespan = rng.randrange(1, 50) * every * rng.choice((1, 60))
+        oldest = newest - timespan + every
+        times = [
+            t for t in range(oldest, newest + 1, every) if rng.random() < 0.8
+        ]
+        levels.append(level(every, oldest, *times))
+        every *= rng.choice((2, 10, 60))
+    found = moved(*levels)
+    assert found
+    for (one, length), (other, _) in itertools.pairwise(found):
+        assert one + length <= other
 
 
 @pytest.mark.parametrize(
