@@ -110,7 +110,10 @@ class Writer:
         except Exception:
             if not self._failed:
                 self._failed = True
-                LOG.exception("What metrics are called can't be written")
+                LOG.exception(
+                    "The names of metrics (measurement metric_info) can't be"
+                    " written; their measures are stored"
+                )
 
     def _new(self, metrics: Iterable[Any]) -> list[Any]:
         # Runs for each metric of each batch. An attribute of a SQLAlchemy
@@ -175,9 +178,10 @@ class Writer:
             ):
                 written.failed = True
                 LOG.warning(
-                    "What some metrics are called is missing in bucket %s;"
-                    " their measures are stored. It is tried again every %d"
-                    " s. %s",
+                    "The names of some metrics (measurement metric_info) are"
+                    " missing in bucket %s; their measures are stored. It is"
+                    " tried again every %d s. [storage] influxdb_metric_info"
+                    " = false does without. %s",
                     written.bucket,
                     RETRY_AFTER,
                     e,

@@ -45,8 +45,8 @@ _REPR = re.compile(r"^<[^<>]*>: ")
 # The last ones are of a cluster where a node is away; a DELETE is done in part
 # then.
 _BUSY_INFLUXQL = re.compile(
-    rb"max-concurrent-queries limit exceeded"
-    rb"|(partial success, node \d+ may be down \()?dial tcp[: ]"
+    rb"(max-concurrent-queries limit exceeded"
+    rb"|(partial success, node \d+ may be down \()?dial tcp[: ])[ !#-~]*"
 )
 _BUSY = frozenset([429, 500, 502, 503, 504])
 

@@ -15,6 +15,8 @@ import logging
 
 import pytest
 
+from . import proxy
+from .cloud import Cloud
 from .installation import Installation
 
 
@@ -56,5 +58,20 @@ def installation(influxdb, indexer_url, bucket_prefix, tmp_path):
     made = Installation(
         tmp_path / "installation", influxdb, indexer_url, bucket_prefix
     )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def between(influxdb):
+    """A proxy in front of InfluxDB."""
+    with proxy.Proxy(influxdb.url) as running:
+        yield running
+
+
+@pytest.fixture
+def cloud(make_conf, between):
+    """A Gnocchi behind that proxy."""
+    made = Cloud(make_conf(influxdb_url=between.url))
     yield made
     made.close()

@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from typing import Any
 
 CLOSE = b"Connection: close\r\n"
 
@@ -62,7 +63,41 @@ Before = Callable[[Request], bytes | None]
 After = Callable[[Request, bytes], bytes]
 
 
-class Proxy:
+class Listener:
+    """Listens on a port of the loopback interface.
+
+    :param serve: what is done with each connection, in a thread of its own.
+    :ivar port: the port.
+    """
+
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    serve(self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
+
+    def __enter__(self) -> Any:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Proxy(Listener):
     """Passes on what comes, or what `before` and `after` make of it.
 
     :ivar requests: all that came in
@@ -82,34 +117,9 @@ class Proxy:
         self.requests: list[Request] = []
         self._context = context
         self._connections = itertools.count()
-        proxy = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                with contextlib.suppress(OSError):
-                    proxy._serve(self.request)
-
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-            request_queue_size = 128
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
+        super().__init__(self._serve)
         scheme = "http" if context is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
-
-    def __enter__(self) -> "Proxy":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def paths(self, beginning: str | tuple[str, ...] = "") -> list[str]:
         return [

@@ -14,12 +14,12 @@
 import contextlib
 import selectors
 import socket
-import socketserver
-import threading
 import urllib.parse
 
+from . import proxy
 
-class Switch:
+
+class Switch(proxy.Listener):
     """Takes TCP connections to one of several nodes.
 
     :param targets: URLs of the nodes.
@@ -31,32 +31,11 @@ class Switch:
         self._nodes = [(part.hostname, part.port) for part in parts]
         self.target = 0
         self._open: list[socket.socket] = []
-        switch = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                with contextlib.suppress(OSError):
-                    switch._carry(self.request)
-
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-            request_queue_size = 128
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
-
-    def __enter__(self) -> "Switch":
-        self._thread.start()
-        return self
+        super().__init__(self._carry)
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__()
         self._cut()
 
     def lose(self) -> None:

@@ -20,21 +20,7 @@ from gnocchi_influxdb import deletes, exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from . import helpers, proxy
-from .cloud import Cloud
 from .helpers import recent, stored, write
-
-
-@pytest.fixture
-def between(influxdb):
-    with proxy.Proxy(influxdb.url) as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(make_conf, between):
-    made = Cloud(make_conf(influxdb_url=between.url))
-    yield made
-    made.close()
 
 
 def statements(between):

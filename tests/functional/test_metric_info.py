@@ -34,19 +34,6 @@ DAY = 86400
 PERIOD = metric_info.PERIOD * NS
 
 
-@pytest.fixture
-def between(influxdb):
-    with proxy.Proxy(influxdb.url) as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(make_conf, between):
-    made = Cloud(make_conf(influxdb_url=between.url))
-    yield made
-    made.close()
-
-
 def resource_with(cloud, names, unit="ns", policy="low"):
     """Metrics of a new resource, in the order of their names."""
     id_ = uuid.uuid4()

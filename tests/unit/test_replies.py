@@ -521,4 +521,7 @@ def test_check_influxql(words, kind):
     with pytest.raises(kind) as error:
         replies.check_influxql(URL, "x", body)
     assert URL in str(error.value)
+    if kind is exceptions.UnavailableError:
+        # Which node it is, and why.
+        assert str(error.value).endswith(words.decode())
     replies.check_influxql(URL, "x", b'{"results":[{"statement_id":0}]}')
