@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""HTTP to InfluxDB: the only module that does any."""
+"""HTTP to InfluxDB: all of it goes through here."""
 
 import copy
 import gzip
@@ -31,7 +31,7 @@ from gnocchi_influxdb import (
     servers,
 )
 
-_PING_TIMEOUT = urllib3.Timeout(total=1.0)
+_PING_TIMEOUT = 1.0  # seconds
 
 _FORM = "application/x-www-form-urlencoded"
 _DIALECT = {"header": True, "delimiter": ",", "annotations": []}
@@ -59,7 +59,7 @@ class Client:
         ).rstrip("/")
         self.org: str = conf.influxdb_org
         self._api = dialects.of(conf)
-        self._timeout = urllib3.Timeout(total=conf.influxdb_timeout)
+        self._timeout: float = conf.influxdb_timeout
         self._connections = connections.Connections(
             conf, self.url, self._api.is_1x
         )
@@ -67,7 +67,7 @@ class Client:
         self._organization = organization.Organization(
             self.url, self.org, self.get_json
         )
-        self._retrying = retries.retrying(max_retries, conf.influxdb_timeout)
+        self._retrying = retries.Retrying(max_retries, conf.influxdb_timeout)
 
     def __str__(self) -> str:
         return f"{self.url} ({self._api})"
@@ -92,7 +92,7 @@ class Client:
     def once(self) -> "Client":
         """The same over the same connections, but it repeats no request."""
         other = copy.copy(self)
-        other._retrying = retries.retrying(0, self._conf.influxdb_timeout)
+        other._retrying = retries.Retrying(0, self._conf.influxdb_timeout)
         return other
 
     def connect(self) -> None:
@@ -255,7 +255,7 @@ class Client:
     ) -> Any:
         """One request, repeated while that may help.
 
-        :return: the answer (urllib3's), read to its end.
+        :return: the answer, read to its end.
         :raises InfluxDBError: for every status that is not success.
         """
         return self._retrying(self._request_once, method, path, body, headers)
@@ -266,19 +266,15 @@ class Client:
         path: str,
         body: bytes | None,
         headers: Mapping[str, str] | None,
-        timeout: urllib3.Timeout | None = None,
+        timeout: float | None = None,
     ) -> Any:
-        pool = self._connections.pool()
         try:
-            reply = pool.urlopen(
+            reply = self._connections.request(
                 method,
                 self._path + path,
-                body=body,
-                headers={**self._connections.headers, **(headers or {})},
-                timeout=timeout or self._timeout,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
+                body,
+                headers or {},
+                timeout or self._timeout,
             )
         except urllib3.exceptions.HTTPError as e:
             raise replies.transport_error(self.url, e) from None

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Connections to InfluxDB.
+"""Connections to InfluxDB, and requests over them.
 
 The pool, with its TLS and authentication, is influxdb-client's; requests go
 straight to it, since what that library puts on top (objects a point, a table
@@ -19,11 +19,14 @@ and a row) costs more than the request itself.
 import base64
 import os
 import threading
+import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 import influxdb_client
+import urllib3
 
-from gnocchi_influxdb import tls
+from gnocchi_influxdb import exchange, tls
 
 #: Connections kept open. Far more than a process has threads, since one
 #: that has no room in the pool is closed after each request.
@@ -36,17 +39,18 @@ class Connections:
     :param conf: the group of options.
     :param url: of the server.
     :param has_users: the token is not one, but user:password.
-    :ivar headers: to send with each request; there once the pool is.
     """
 
     def __init__(self, conf: Any, url: str, has_users: bool) -> None:
         self._conf = conf
         self._has_users = has_users
         self._url = url
+        self._host = urllib.parse.urlsplit(url).netloc
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._pool: Any = None
-        self.headers: dict[str, str] = {}
+        # To send with each request; there once the pool is.
+        self._headers: dict[str, str] = {}
 
     def pool(self) -> Any:
         """The pool (urllib3's), without a connection as yet.
@@ -62,6 +66,39 @@ class Connections:
                     self._pid = os.getpid()
         return self._pool
 
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: float,
+    ) -> Any:
+        """Send a request once and read the answer, whatever its status.
+
+        :param timeout: seconds.
+        :return: with the attributes of `exchange.Reply`.
+        :raises ConfigurationError: naming the option that is wrong.
+        :raises urllib3.exceptions.HTTPError: there was no answer.
+        """
+        pool = self.pool()
+        headers = {**self._headers, **headers}
+        reply = exchange.exchange(
+            pool, self._host, method, path, body, headers, timeout
+        )
+        if reply is not None:
+            return reply
+        return pool.urlopen(
+            method,
+            path,
+            body=body,
+            headers=headers,
+            timeout=urllib3.Timeout(total=timeout),
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+        )
+
     def _make(self) -> None:
         conf = self._conf
         tls.check_options(conf)
@@ -75,13 +112,13 @@ class Connections:
             connection_pool_maxsize=POOL_SIZE,
             retries=False,
         ).api_client
-        self.headers = dict(api.default_headers)
+        self._headers = dict(api.default_headers)
         if self._has_users:
             # As InfluxDB 1.x takes it, whatever is in a password.
             token = base64.b64encode((conf.influxdb_token or "").encode())
-            self.headers["Authorization"] = f"Basic {token.decode()}"
+            self._headers["Authorization"] = f"Basic {token.decode()}"
         if conf.influxdb_gzip:
-            self.headers["Accept-Encoding"] = "gzip"
+            self._headers["Accept-Encoding"] = "gzip"
         self._pool = api.rest_client.pool_manager.connection_from_url(
             self._url
         )

@@ -20,9 +20,8 @@ https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 
 import dataclasses
 import functools
-import itertools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy
@@ -113,7 +112,11 @@ def collect(
     measures = numpy.frombuffer(
         b"".join([numpy.asarray(a, dtype).tobytes() for a in arrays]), dtype
     )
-    metrics = numpy.repeat(numpy.arange(len(ids)), counts)
+    metrics = numpy.arange(len(ids))
+    # Then no metric has points to be brought in order or to be left out.
+    one_each = counts.count(1) == len(ids)
+    if not one_each:
+        metrics = numpy.repeat(metrics, counts)
     times = measures["timestamps"].copy().view("int64")
     values = measures["values"].copy()
     finite = numpy.isfinite(values)
@@ -131,13 +134,16 @@ def collect(
             for i in numpy.unique(metrics[~good]).tolist()
         ]
         metrics, times, values = metrics[good], times[good], values[good]
-    if not ((times[1:] > times[:-1]) | (metrics[1:] > metrics[:-1])).all():
+    if not (
+        one_each
+        or ((times[1:] > times[:-1]) | (metrics[1:] > metrics[:-1])).all()
+    ):
         order = numpy.lexsort((times, metrics))  # stable
         metrics, times, values = metrics[order], times[order], values[order]
         last = numpy.ones(len(times), dtype=bool)
         last[:-1] = (times[1:] != times[:-1]) | (metrics[1:] != metrics[:-1])
         metrics, times, values = metrics[last], times[last], values[last]
-    if len(ids) > 1:
+    if not (times[1:] >= times[:-1]).all():
         order = numpy.argsort(times, kind="stable")
         metrics, times, values = metrics[order], times[order], values[order]
     prefixes = [_prefix(id_) for id_ in ids]
@@ -154,26 +160,21 @@ def encode(points: Points) -> bytes:
     """Lines for the points, in their order."""
     if not len(points):
         return b""
+    prefixes = points.prefixes
+    # Three pieces a line, the last with what surrounds the time.
+    pieces = [b""] * (3 * len(points))
+    pieces[0::3] = [prefixes[i] for i in points.metrics.tolist()]
+    pieces[1::3] = _numbers(points.values).split(b",")
+    times = _numbers(points.times).replace(b",", b"\n, ")
+    pieces[2::3] = (b" %b\n" % times).split(b",")
+    return b"".join(pieces)
+
+
+def _numbers(array: Array) -> bytes:
+    """The numbers, with commas between them."""
     # orjson writes whole arrays, several times faster than a format string
     # a point; its floats are the shortest that read back the same.
-    times = _numbers(points.times)
-    values = _numbers(points.values)
-    prefixes = points.prefixes
-    lines: Iterator[bytes] = itertools.chain.from_iterable(
-        zip(
-            [prefixes[i] for i in points.metrics.tolist()],
-            values,
-            itertools.repeat(b" "),
-            times,
-            itertools.repeat(b"\n"),
-            strict=False,
-        )
-    )
-    return b"".join(lines)
-
-
-def _numbers(array: Array) -> list[bytes]:
     text = orjson.dumps(
         numpy.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY
     )
-    return text[1:-1].split(b",")
+    return text[1:-1]

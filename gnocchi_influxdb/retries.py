@@ -12,6 +12,9 @@
 """Repeating what may go better the next time."""
 
 import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -19,33 +22,69 @@ from gnocchi_influxdb import exceptions, replies
 
 LOG = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 
-def retrying(max_retries: int, longest: float) -> tenacity.Retrying:
+
+class Retrying:
     """Repeats a call that raises UnavailableError.
 
     :param longest: seconds after which it is not repeated any more.
     """
 
-    def log(state: tenacity.RetryCallState) -> None:
-        LOG.warning(
-            "%s; trying again (%d of %d)",
-            state.outcome and state.outcome.exception(),
-            state.attempt_number,
-            max_retries,
-        )
+    def __init__(
+        self,
+        max_retries: int,
+        longest: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._max_retries = max_retries
+        self._longest = longest
+        self._sleep = sleep
 
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(exceptions.UnavailableError),
-        stop=tenacity.stop_any(
-            tenacity.stop_after_attempt(1 + max_retries),
-            tenacity.stop_after_delay(longest),
-        ),
-        wait=_WaitAsAsked(
-            tenacity.wait_random_exponential(multiplier=0.2, max=5), longest
-        ),
-        before_sleep=log,
-        reraise=True,
-    )
+    def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
+        start = time.monotonic()
+        try:
+            return call(*args)
+        except exceptions.UnavailableError as e:
+            if not self._max_retries:
+                raise
+            failed = [e]
+
+        # Only now, since tenacity takes 0.03 ms for a call that succeeds.
+        def again() -> _T:
+            if failed:
+                raise failed.pop()
+            return call(*args)
+
+        return self._tenacity(time.monotonic() - start)(again)
+
+    def _tenacity(self, spent: float) -> tenacity.Retrying:
+        """:param spent: seconds that the first attempt has taken."""
+
+        def log(state: tenacity.RetryCallState) -> None:
+            LOG.warning(
+                "%s; trying again (%d of %d)",
+                state.outcome and state.outcome.exception(),
+                state.attempt_number,
+                self._max_retries,
+            )
+
+        return tenacity.Retrying(
+            sleep=self._sleep,
+            retry=tenacity.retry_if_exception_type(
+                exceptions.UnavailableError
+            ),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(1 + self._max_retries),
+                tenacity.stop_after_delay(self._longest - spent),
+            ),
+            wait=_WaitAsAsked(
+                tenacity.wait_random_exponential(multiplier=0.2, max=5),
+                self._longest,
+            ),
+            before_sleep=log,
+            reraise=True,
+        )
 
 
 class _WaitAsAsked(tenacity.wait.wait_base):

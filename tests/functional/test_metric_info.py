@@ -351,7 +351,7 @@ def test_short_retention(make_conf, influxdb, indexer_driver):
     metric = indexer.Metric(uuid.uuid4(), a_policy, name="a")
     driver.buckets.ensure(a_policy)
     made, clock = writer(driver)
-    for _ in range(30):
+    for _ in range(31):  # both ends of half an hour
         made.write([metric])
         clock.now += 60 * NS
     found = rows(influxdb, driver.buckets.name(a_policy))

@@ -39,7 +39,7 @@ def test_only_what_may_help(max_retries):
         calls.append(error)
         raise error
 
-    retrying = retries.retrying(max_retries, 100).copy(sleep=lambda _: None)
+    retrying = retries.Retrying(max_retries, 100, sleep=lambda _: None)
     for error, times in (
         (exceptions.UnavailableError("x"), 1 + max_retries),
         (replies.RetryAfterError("x", 1), 1 + max_retries),
