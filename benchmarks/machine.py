@@ -15,10 +15,14 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import tempfile
 from typing import Any
 
 import psutil
 import sqlalchemy
+
+#: Settings of PostgreSQL. All are on unless somebody has turned them off.
+DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 
 _PACKAGES = ("gnocchi", "gnocchi-influxdb", "influxdb-client", "numpy")
 
@@ -32,6 +36,10 @@ def describe(directory: pathlib.Path) -> dict[str, Any]:
             "architecture": platform.machine(),
             "python": platform.python_version(),
             "file_system": _file_system(directory),
+            # Where servers that were started have theirs.
+            "temporary_files": _file_system(
+                pathlib.Path(tempfile.gettempdir())
+            ),
             "load_at_start": round(os.getloadavg()[0], 1),
         },
         "packages": {
@@ -55,8 +63,11 @@ def _file_system(directory: pathlib.Path) -> str:
 def postgresql_version(indexer: Any) -> str:
     """Version, and whether it waits for its disk."""
     with indexer.facade.independent_reader() as session:
-        values = [
-            session.execute(sqlalchemy.text(f"SHOW {name}")).scalar()
-            for name in ("server_version", "fsync", "synchronous_commit")
-        ]
-    return "{} (fsync {}, synchronous_commit {})".format(*values)
+
+        def show(name: str) -> str:
+            return str(
+                session.execute(sqlalchemy.text(f"SHOW {name}")).scalar()
+            )
+
+        durability = ", ".join(f"{name} {show(name)}" for name in DURABILITY)
+        return f"{show('server_version')} ({durability})"

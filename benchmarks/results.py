@@ -177,7 +177,8 @@ def _head(result: Mapping[str, Any]) -> list[str]:
     versions = {**result["packages"], **result["versions"]}
     return [
         f"{about['cpus']} CPUs, {about['memory_gib']} GiB, "
-        f"{about['architecture']}, {about['file_system']}, "
+        f"{about['architecture']}, files on "
+        f"{about['file_system']}, servers on {about['temporary_files']}, "
         f"Python {about['python']}; load {about['load_at_start']} at the "
         f"start; {result['rounds']} rounds",
         ", ".join(f"{name} {version}" for name, version in versions.items()),

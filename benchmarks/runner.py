@@ -130,7 +130,7 @@ def field(
             tempfile.mkdtemp(prefix="gnocchi-bench-", dir=directory)
         )
         exits.callback(shutil.rmtree, state, ignore_errors=True)
-        indexer = exits.enter_context(stack.postgresql(say))
+        indexer = exits.enter_context(stack.postgresql(say, durable=True))
         taking = Field(state)
         redis = exits.enter_context(servers.redis_server(state / "redis"))
         if redis is not None:

@@ -83,6 +83,24 @@ def test_all_workloads(influxdb, indexer_url, names, tmp_path):
     assert not list(tmp_path.glob("gnocchi-bench-*"))
 
 
+def test_postgresql_waits_for_its_disk(influxdb, monkeypatch, tmp_path):
+    """Where it is one that the benchmarks have started."""
+    monkeypatch.delenv("GNOCCHI_INDEXER_URL", raising=False)
+    figures = tmp_path / "bench.json"
+    done = bench(
+        "polling-low",
+        "--size=tiny",
+        "--drivers=influxdb",
+        f"--json={figures}",
+        **influxdb.environment(),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    version = json.loads(figures.read_text())["versions"]["PostgreSQL"]
+    assert version.endswith(
+        "(fsync on, full_page_writes on, synchronous_commit on)"
+    )
+
+
 @pytest.mark.parametrize(
     ("times", "values", "told"),
     [

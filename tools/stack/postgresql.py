@@ -36,12 +36,14 @@ START_SECONDS = 60
 
 
 @contextlib.contextmanager
-def postgresql(say: Say = print) -> Iterator[str]:
+def postgresql(say: Say = print, *, durable: bool = False) -> Iterator[str]:
     """URL of a PostgreSQL, for SQLAlchemy and for Gnocchi's coordination.
 
     The one that GNOCCHI_INDEXER_URL names, else an embedded one on a loopback
     port with its data in a temporary directory, removed at the end.
 
+    :param durable: the embedded one waits for its disk, as PostgreSQL does
+        unless told otherwise. Tests need no such thing; benchmarks do.
     :raises StackError: there is none; the message says what to do
     """
     given = os.environ.get(VARIABLE)
@@ -51,7 +53,7 @@ def postgresql(say: Say = print) -> Iterator[str]:
         return
     directory = pathlib.Path(tempfile.mkdtemp(prefix="postgresql-"))
     try:
-        with _Embedded(directory) as server:
+        with _Embedded(directory, durable) as server:
             say(
                 f"PostgreSQL runs on 127.0.0.1:{server.port}, "
                 f"from the package {server.package}."
@@ -62,9 +64,10 @@ def postgresql(say: Say = print) -> Iterator[str]:
 
 
 class _Embedded:
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, durable: bool) -> None:
         self.port = process.free_port()
         self._directory = directory
+        self._durable = durable
         self._data = directory / "data"
         self._log = directory / "postgresql.log"
         self._password = secrets.token_hex(16)
@@ -139,17 +142,18 @@ class _Embedded:
         password.unlink()
 
     def _start(self) -> None:
-        settings = {
+        settings: dict[str, str | int] = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
             # Each test and each metricd worker holds a pool of its own.
             "max_connections": 300,
-            # The data does not outlive the process.
-            "fsync": "off",
-            "full_page_writes": "off",
-            "synchronous_commit": "off",
         }
+        if not self._durable:
+            # The data does not outlive the process.
+            settings |= dict.fromkeys(
+                ("fsync", "full_page_writes", "synchronous_commit"), "off"
+            )
         self._process = process.spawn(
             [
                 self._programs / "postgres",
