@@ -66,4 +66,6 @@ def _write(target: Any, sizes: Sizes) -> list[Any]:
         metric: measures.series(metric.id, first, number) for metric in found
     }
     target.write(measures.batches(points, _BATCH))()
+    if sizes.settles:
+        target.settle()
     return found

@@ -20,7 +20,7 @@ from gnocchi import utils
 
 from benchmarks import measures as measures_
 from benchmarks import targets
-from gnocchi_influxdb import line_protocol, storage
+from gnocchi_influxdb import line_protocol, storage, writes
 
 
 class Raw:
@@ -74,13 +74,9 @@ class Raw:
                 [
                     (
                         f"/api/v2/write?{query}",
-                        bytes(
-                            line_protocol.encode(
-                                points.part(start, start + size)
-                            )
-                        ),
+                        bytes(line_protocol.encode(points.part(start, stop))),
                     )
-                    for start in range(0, len(points), size)
+                    for start, stop in writes.parts(len(points), size)
                 ]
             )
 

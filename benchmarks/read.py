@@ -26,6 +26,7 @@ def _read(
     range_: Range,
     method: str,
     rank: int,
+    anew: bool,
     target: Any,
     number: int,
     sizes: Sizes,
@@ -38,8 +39,10 @@ def _read(
     start = numpy.datetime64(history.start(range_, sizes), "s")
     stop = numpy.datetime64(measures.newest_time(), "s")
 
+    storage = target.computing_storage if anew else target.storage
+
     def read() -> Any:
-        return target.storage.get_aggregated_measures(wanted, start, stop)
+        return storage.get_aggregated_measures(wanted, start, stop)
 
     answer = measures.of_storage(read())
     return Outcome(milliseconds(read, sizes), answer)
@@ -53,9 +56,26 @@ WORKLOADS = [
         f"{range_.title}",
         "ms",
         LOWER,
-        functools.partial(_read, range_, method, rank),
+        functools.partial(_read, range_, method, rank, False),
     )
     for range_ in history.RANGES
     for method in policies.READ_METHODS
     for rank, count in enumerate(FULL.reads)
+]
+
+_RANK = len(FULL.reads) - 1
+
+WORKLOADS += [
+    Workload(
+        f"read-month-anew-{method.replace(':', '-')}-{FULL.reads[_RANK]}",
+        "read",
+        f"{method} of {FULL.reads[_RANK]} metrics, {range_.title}, nothing "
+        "kept",
+        "ms",
+        LOWER,
+        functools.partial(_read, range_, method, _RANK, True),
+    )
+    for range_ in history.RANGES
+    if range_.name == "month"
+    for method in policies.READ_METHODS
 ]

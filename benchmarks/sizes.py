@@ -29,6 +29,7 @@ class Sizes:
     :ivar posted: metrics in a POST.
     :ivar reads: metrics that a read is for.
     :ivar read_days: days of history that they have, a measure each 5 minutes.
+    :ivar settles: whether drivers get the time that they want after that.
     :ivar repeats: passes and reads a round, at most.
     :ivar budget: seconds that passes and reads may take in a round before
         there are no more of them.
@@ -45,6 +46,7 @@ class Sizes:
     posted: int
     reads: tuple[int, ...]
     read_days: int
+    settles: bool
     repeats: int
     budget: float
 
@@ -61,6 +63,7 @@ FULL = Sizes(
     posted=50,
     reads=(1, 50, 100),
     read_days=30,
+    settles=True,
     repeats=30,
     budget=2,
 )
@@ -81,6 +84,7 @@ TINY = dataclasses.replace(
     posted=3,
     reads=(1, 2, 3),
     read_days=2,
+    settles=False,
     repeats=2,
     budget=0,
 )

@@ -12,23 +12,25 @@
 """What is compared: Gnocchi with one storage driver."""
 
 import contextlib
+import functools
 import pathlib
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gnocchi.rest
-import sqlalchemy_utils  # type: ignore[import-untyped]
+import sqlalchemy
 from demo_stack import services
 from gnocchi import chef, incoming, indexer, service, storage
 from gnocchi.cli import metricd
-from gnocchi.incoming import redis as incoming_redis
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 from gnocchi.indexer import sqlalchemy_base
 from oslo_config import cfg
 
 from benchmarks import measures as measures_
 from benchmarks import policies
+from gnocchi_influxdb import rollup_lines
 
 CREATOR = "admin"
 METRICS_PER_RESOURCE = 10
@@ -70,7 +72,7 @@ class Target:
                     indexer_url
                 )
             )
-            self._exits.callback(sqlalchemy_utils.drop_database, self._url)
+            self._exits.callback(_drop_database, self._url)
             self._options = dict(options)
             self._gnocchi = self._services("gnocchi")
             # With as many sacks as `_SACKS`.
@@ -100,12 +102,24 @@ class Target:
         #: A second one, whose queue is Redis whatever the driver.
         self._redis_chef: chef.Chef | None = None
         if self._redis_url is not None:
-            self.conf.set_override("redis_url", self._redis_url, "incoming")
-            queue = incoming_redis.RedisStorage(self.conf.incoming)
-            self.conf.clear_override("redis_url", "incoming")
-            queue.upgrade(_SACKS)
-            self._redis_chef = self._chef_of(coordinator, queue)
+            self._redis_chef = self._chef_of(coordinator, self._in_redis())
         policies.create(self.indexer)
+
+    def _in_redis(self) -> Any:
+        """An incoming driver whose queue is in Redis."""
+        # Ours has one behind it.
+        ours = self.name == "influxdb"
+        name = "influxdb_queue_driver" if ours else "driver"
+        with contextlib.ExitStack() as exits:
+            for option, value in (
+                ("redis_url", self._redis_url),
+                (name, "redis"),
+            ):
+                self.conf.set_override(option, value, "incoming")
+                exits.callback(self.conf.clear_override, option, "incoming")
+            queue = incoming.get_driver(self.conf)
+        queue.upgrade(_SACKS)
+        return queue
 
     def _chef_of(self, coordinator: Any, queue: Any) -> chef.Chef:
         return chef.Chef(coordinator, queue, self.indexer, self.storage)
@@ -152,6 +166,28 @@ class Target:
         with self.indexer.facade.writer() as session:
             session.add_all(rows)
         return self.find_metrics(ids)
+
+    @functools.cached_property
+    def computing_storage(self) -> Any:
+        """The storage driver, keeping no aggregates beyond Gnocchi's own."""
+        if self.name != "influxdb":
+            return self.storage
+        self.conf.set_override("influxdb_rollups", False, "storage")
+        try:
+            return storage.get_driver(self.conf)
+        finally:
+            self.conf.clear_override("influxdb_rollups", "storage")
+
+    def settle(self) -> None:
+        """Wait until what was written just now is like what was long ago.
+
+        InfluxDB's driver keeps no aggregates of days that had late measures a
+        few minutes ago, and here all are late.
+        """
+        if self.name == "influxdb":
+            timeout = self.conf.storage.influxdb_timeout
+            self._say("Waiting until rollups of the history count")
+            time.sleep(2 * timeout + rollup_lines.SKEW / 1e9 + 1)
 
     def find_metrics(self, ids: Sequence[uuid.UUID]) -> list[Any]:
         """Metrics that there may be, in the order of their ids."""
@@ -288,3 +324,17 @@ def _without_bookkeeping(driver: Any) -> Iterator[None]:
         yield
     finally:
         del driver.execute_metadata_updates_if_needed
+
+
+def _drop_database(url: str) -> None:
+    """Drop a database, also one that a driver is connected to."""
+    parsed = sqlalchemy.make_url(url)
+    engine = sqlalchemy.create_engine(
+        parsed.set(database="postgres"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        name = connection.dialect.identifier_preparer.quote(parsed.database)
+        connection.execute(
+            sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)")
+        )
+    engine.dispose()

@@ -33,8 +33,10 @@ from gnocchi_influxdb import (
     loader,
     queries,
     response,
+    rollup_store,
     sparse,
     timeseries,
+    windows,
 )
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
@@ -54,6 +56,7 @@ class Asker:
     """Puts queries to one server.
 
     :param language: flux, influxql, or auto for the faster one.
+    :param rollups: what is kept of aggregates.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class Asker:
         client: client_.Client,
         buckets: buckets_.Buckets,
         language: str,
+        rollups: rollup_store.Store,
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._language = language
         # Buckets that /query does not show, and Flux does.
         self._flux_only: set[str] = set()
+        self._rollups = rollups
         self._conflicts = conflicts.Watch(client)
         self._memory = sparse.Memory()
         self._loader = loader.Loader[queries.Query](
@@ -75,6 +80,11 @@ class Asker:
             # The server has all processors busy with that many.
             at_once=max(2, os.cpu_count() or 1),
         )
+
+    @property
+    def has_rollups(self) -> bool:
+        """Whether there are any to ask for: in InfluxQL only."""
+        return self._rollups.is_on and self._language != "flux"
 
     def ask(
         self, questions: Iterable[tuple[queries.Query, Sequence[uuid.UUID]]]
@@ -126,6 +136,8 @@ class Asker:
         return points
 
     def _answer(self, query: queries.Query, ids: Sequence[uuid.UUID]) -> Rows:
+        if query.what == queries.ROLLUPS:
+            return self._rollups.ask(query, ids)
         points = self._few_points(query, ids)
         if query.what == queries.ENDS:
             return self._ends(query, ids, points)
@@ -158,7 +170,9 @@ class Asker:
             ],
         )
         # The first point counts only where nothing is in the window before.
-        alone = [id_ for id_ in last if not _is_dense(last[id_], query)]
+        alone = [
+            id_ for id_ in last if not windows.are_dense(last[id_], query)
+        ]
         first = (
             self._ask_server(dataclasses.replace(query, what="first"), alone)
             if alone
@@ -280,11 +294,3 @@ class Asker:
         except exceptions.BucketNotFoundError:
             return True
         return False
-
-
-def _is_dense(windows: Array, query: queries.Query) -> bool:
-    """Whether there is a window for each step from the start of a range."""
-    times = windows["timestamps"].view("int64")
-    return bool(
-        times[0] == query.start and (numpy.diff(times) == query.every).all()
-    )

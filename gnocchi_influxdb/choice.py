@@ -28,6 +28,9 @@ _DAY = 86400 * 10**9
 # amount of points up to which it is for them.
 _FEW_METRICS = 4
 _FEW_METRIC_DAYS = 60
+_FEW_METRIC_DAYS_FOR_ENDS = 15
+# Few enough for InfluxQL, however many metrics there are.
+_FEW_WINDOWS = 16
 
 #: Metrics in one query. The cost of each grows with the square of their
 #: number, and two queries keep two processors of the server busy. Flux turns
@@ -43,9 +46,11 @@ _FEW_POINTS_FOR_ENDS = 16
 
 def takes_influxql(query: queries.Query, metrics: int) -> bool:
     """Whether InfluxQL is the quicker language for some metrics."""
-    return metrics <= _FEW_METRICS or (
-        query.what == queries.POINTS and _is_little(query, metrics)
-    )
+    if metrics <= _FEW_METRICS:
+        return True
+    if query.what == queries.POINTS:
+        return _is_little(query, metrics)
+    return 0 < _windows(query) <= _FEW_WINDOWS
 
 
 def points_a_window(query: queries.Query, metrics: int) -> int:
@@ -57,13 +62,26 @@ def points_a_window(query: queries.Query, metrics: int) -> int:
         return 0
     few = metrics <= _FEW_METRICS
     if query.what == queries.ENDS:
-        return _FEW_POINTS_FOR_ENDS if few else 0
+        # Three reads otherwise: for the last windows of many metrics, too.
+        is_short = _metric_days(query, metrics) <= _FEW_METRIC_DAYS_FOR_ENDS
+        return _FEW_POINTS_FOR_ENDS if few or is_short else 0
     if few:
         return _FEW_POINTS
     return _FEW_POINTS_OF_MANY if _is_little(query, metrics) else 0
 
 
-def _is_little(query: queries.Query, metrics: int) -> bool:
+def _windows(query: queries.Query) -> int:
+    """How many windows are asked for of each metric; 0 if nobody knows."""
+    if not query.every or query.start is None:
+        return 0
     stop = time.time_ns() if query.stop is None else query.stop
-    days = (stop - (query.start or 0)) / _DAY
-    return metrics * days <= _FEW_METRIC_DAYS
+    return max(stop - query.start, 0) // query.every + 1
+
+
+def _is_little(query: queries.Query, metrics: int) -> bool:
+    return _metric_days(query, metrics) <= _FEW_METRIC_DAYS
+
+
+def _metric_days(query: queries.Query, metrics: int) -> float:
+    stop = time.time_ns() if query.stop is None else query.stop
+    return metrics * (stop - (query.start or 0)) / _DAY

@@ -21,7 +21,7 @@ https://docs.influxdata.com/influxdb/v1/query_language/spec/
 import uuid
 from collections.abc import Iterable, Sequence
 
-from gnocchi_influxdb import info_lines
+from gnocchi_influxdb import info_lines, rollup_lines
 from gnocchi_influxdb import line_protocol as lp
 
 #: Functions that InfluxDB applies to windows.
@@ -34,6 +34,9 @@ POINTS = lp.FIELD
 
 #: Fields and their types, one row for each type that a field has in a shard.
 FIELD_TYPES = f'SHOW FIELD KEYS FROM "{lp.MEASUREMENT}"'
+
+
+_GROUP = 10
 
 
 def windows(
@@ -102,6 +105,30 @@ def newest(metrics: Sequence[uuid.UUID]) -> str:
     )
 
 
+def rollups(
+    metrics: Iterable[uuid.UUID],
+    fields: Iterable[str],
+    start: int,
+    stop: int,
+) -> str:
+    """What is kept of blocks, and which days had late measures.
+
+    The columns are `rollup_lines.MARK` and the fields.
+
+    :param start: ns since the epoch, of the first block.
+    :param stop: ns since the epoch, end of the last block.
+    """
+    columns = ", ".join(map(identifier, [rollup_lines.MARK, *fields]))
+    # The mark of a day is at its start.
+    first = rollup_lines.place(start // rollup_lines.DAY * rollup_lines.DAY)
+    return (
+        f'SELECT {columns} FROM "{rollup_lines.MEASUREMENT}"'
+        f" WHERE {_any_of(metrics)}"
+        f" AND time >= {first:d} AND time < {rollup_lines.place(stop) + 1:d}"
+        f' GROUP BY "{lp.TAG}"'
+    )
+
+
 def infos(metrics: Iterable[uuid.UUID], is_cluster: bool = False) -> str:
     """How many times each was told what it is called (column `count`).
 
@@ -114,11 +141,11 @@ def infos(metrics: Iterable[uuid.UUID], is_cluster: bool = False) -> str:
 
 
 def delete(metrics: Iterable[uuid.UUID]) -> str:
-    """Delete all points of some metrics, and what they are called."""
+    """Delete all points of some metrics, their rollups and their names."""
     # It costs no more than for one of the measurements.
     return (
-        f'DELETE FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}"'
-        f" WHERE {_any_of(metrics)}"
+        f'DELETE FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}",'
+        f' "{rollup_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
     )
 
 
@@ -181,7 +208,7 @@ def _source(
     metrics: Iterable[uuid.UUID], start: int | None, stop: int | None
 ) -> str:
     return (
-        f' FROM "{lp.MEASUREMENT}" WHERE ({_any_of(metrics)})'
+        f' FROM "{lp.MEASUREMENT}" WHERE {_any_of(metrics)}'
         f" AND {_within(start, stop)}"
     )
 
@@ -195,4 +222,11 @@ def _within(start: int | None, stop: int | None) -> str:
 
 def _any_of(metrics: Iterable[uuid.UUID]) -> str:
     # A UUID object has nothing but hexadecimal digits and dashes to give.
-    return " OR ".join(f"\"{lp.TAG}\" = '{metric}'" for metric in metrics)
+    terms = [f"\"{lp.TAG}\" = '{metric}'" for metric in metrics]
+    # InfluxDB joins what an OR has on its left to each term on its right: a
+    # chain of a hundred costs it 8 ms, groups of ten 5 ms.
+    groups = [
+        " OR ".join(terms[i : i + _GROUP])
+        for i in range(0, len(terms), _GROUP)
+    ]
+    return "(" + " OR ".join(f"({group})" for group in groups) + ")"

@@ -107,6 +107,16 @@ STORAGE_OPTS = [
         "`metric_info`, for those who look into InfluxDB without Gnocchi: "
         "dashboards, say. Once a week and when it changes.",
     ),
+    cfg.BoolOpt(
+        "influxdb_rollups",
+        default=True,
+        help="Keep aggregates of long ranges that were asked for, as "
+        "measurement `rollup` beside the measures, and answer from them when "
+        "they are asked for again: a month of hours takes a quarter of the "
+        "time. Measures that come late are seen to, if they are written by "
+        "Gnocchi. Not for InfluxDB 1.x and clusters, and not with "
+        "influxdb_query_language = flux.",
+    ),
     cfg.StrOpt(
         "influxdb_query_language",
         default="auto",

@@ -29,6 +29,8 @@ class Job:
     """One read: some aggregations of some metrics of one bucket.
 
     :ivar what: what is asked of each metric, see `queries.Query`.
+    :ivar windows: start of the first window of each aggregation and end of
+        the last, ns since the epoch.
     :ivar rows: what was read.
     """
 
@@ -38,6 +40,9 @@ class Job:
     metrics: list[Any]
     start: int | None = None
     stop: int | None = None
+    windows: dict[Any, tuple[int | None, int | None]] = dataclasses.field(
+        default_factory=dict
+    )
     rows: dict[uuid.UUID, Any] = dataclasses.field(default_factory=dict)
 
     def query(self) -> queries.Query:
@@ -146,6 +151,7 @@ class Plan:
                 start = max([start or 0, min(oldest, default=0)])
                 for m in job.metrics:
                     self.read_from[m.id, a] = start
+            job.windows[a] = start, stop
             if start is not None and aggregates.is_rate(a.method):
                 start -= aggregates.ns_of(a.granularity)
             bounds.append((start, stop))

@@ -15,7 +15,7 @@ import dataclasses
 import uuid
 from collections.abc import Sequence
 
-from gnocchi_influxdb import flux, influxql
+from gnocchi_influxdb import flux, influxql, rollup_response
 
 #: A read of the points themselves, and of the newest one of each metric.
 POINTS = "points"
@@ -24,13 +24,15 @@ NEWEST = "newest"
 #: The first and the last point and the number of points of each window: three
 #: arrays, for `aggregates.rate_from_ends`.
 ENDS = "ends"
+#: What is kept of aggregations, see `rollup_lines`.
+ROLLUPS = "rollups"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
     """What is asked of a bucket, for whatever metrics.
 
-    :ivar what: a window function, `POINTS`, `NEWEST` or `ENDS`.
+    :ivar what: a window function, `POINTS`, `NEWEST`, `ENDS` or `ROLLUPS`.
     :ivar start: ns since the epoch, None: from the first point.
     :ivar stop: ns since the epoch, exclusive, None: to the last point.
     :ivar every: length of a window, ns; 0 where there are none.
@@ -43,6 +45,9 @@ class Query:
     stop: int | None = None
     every: int = 0
     limit: int | None = None
+    #: With `ROLLUPS`, which are asked for, and the fields.
+    blocks: rollup_response.Range | None = None
+    fields: tuple[str, ...] = ()
 
     def is_empty(self) -> bool:
         """Whether nothing lies in its range; InfluxDB takes that amiss."""

@@ -19,13 +19,24 @@ from typing import Any
 import numpy
 from gnocchi import storage
 
-from gnocchi_influxdb import aggregates, plan, queries, spans
+from gnocchi_influxdb import (
+    aggregates,
+    plan,
+    queries,
+    rollup_choice,
+    rollup_lines,
+    rollup_store,
+    rollups,
+    spans,
+    windows,
+)
 from gnocchi_influxdb import asker as asker_
 from gnocchi_influxdb import buckets as buckets_
 
 
 def read(
     asker: asker_.Asker,
+    store: rollup_store.Store,
     buckets: buckets_.Buckets,
     metrics_and_aggregations: Mapping[Any, Sequence[Any]],
     span: spans.Span,
@@ -35,18 +46,23 @@ def read(
     :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
     :raises gnocchi.storage.MetricDoesNotExist: a metric has no point.
     """
-    return _Call(asker, buckets, metrics_and_aggregations, span).answer()
+    return _Call(
+        asker, store, buckets, metrics_and_aggregations, span
+    ).answer()
 
 
 class _Call:
     def __init__(
         self,
         asker: asker_.Asker,
+        store: rollup_store.Store,
         buckets: buckets_.Buckets,
         wanted: Mapping[Any, Sequence[Any]],
         span: spans.Span,
     ) -> None:
         self._asker = asker
+        self._store = store
+        self._buckets = buckets
         self._wanted = wanted
         self._span = span
         self._now = time.time_ns()
@@ -58,8 +74,8 @@ class _Call:
     def answer(self) -> dict[Any, dict[Any, Any]]:
         self._look_up_newest(self._plan.need_newest())
         self._plan.bound(self._newest)
-        jobs = self._plan.jobs
-        self._run(jobs)
+        jobs, rolled = self._sort(self._plan.jobs)
+        self._run(jobs, rolled)
         answers: dict[Any, dict[Any, Any]] = {
             metric: {a: aggregates.empty(a) for a in aggregations}
             for metric, aggregations in self._wanted.items()
@@ -69,11 +85,19 @@ class _Call:
                 rows = job.rows.get(metric.id)
                 if rows is not None:
                     for aggregation in job.aggregations:
-                        answers[metric][aggregation] = self._series(
-                            aggregation, job.what, rows
+                        answers[metric][aggregation].ts = windows.compute(
+                            aggregation,
+                            job.what,
+                            rows,
+                            *self._span.windows(aggregation),
                         )
+        for read in rolled:
+            self._take(read, answers)
         self._require_existence(
-            answers, {id_ for job in jobs for id_ in job.rows}
+            answers,
+            {id_ for job in jobs for id_ in job.rows}.union(
+                *(read.seen() for read in rolled)
+            ),
         )
         for metric, series in answers.items():
             for aggregation in series:
@@ -103,35 +127,55 @@ class _Call:
         if unknown:
             self._newest.update(self._asker.newest(unknown.values()))
 
-    def _run(self, jobs: Sequence[plan.Job]) -> None:
+    def _sort(
+        self, jobs: Sequence[plan.Job]
+    ) -> tuple[list[plan.Job], list[rollups.Rolled]]:
+        """What has to be computed, and what may be kept already."""
+        if not self._asker.has_rollups:
+            return list(jobs), []
+        plain, rolled = [], []
+        for job in jobs:
+            parts = rollup_choice.split(job, self._now)
+            rolled += parts
+            if not parts:
+                plain.append(job)
+        return plain, rolled
+
+    def _run(
+        self, jobs: Sequence[plan.Job], rolled: Sequence[rollups.Rolled]
+    ) -> None:
         answers = self._asker.ask(
-            (job.query(), [metric.id for metric in job.metrics])
-            for job in jobs
+            [(job.query(), _ids(job.metrics)) for job in jobs]
+            + [(read.query(), _ids(read.metrics)) for read in rolled]
         )
-        for job, rows in zip(jobs, answers, strict=True):
+        for job, rows in zip(jobs, answers, strict=False):
             job.rows = rows
+        for read, kept in zip(rolled, answers[len(jobs) :], strict=True):
+            read.kept = kept
+        gaps = [gap for read in rolled for gap in read.find_gaps()]
+        if gaps:
+            self._run(gaps, [])
+
+    def _take(
+        self,
+        read: rollups.Rolled,
+        answers: Mapping[Any, Mapping[Any, Any]],
+    ) -> None:
+        """Take the answers to a read whose windows are kept, and keep them."""
+        for metric in read.metrics:
+            for aggregation in read.aggregations:
+                answers[metric][aggregation].ts = windows.cut(
+                    read.series(metric.id, aggregation, windows.compute),
+                    *self._span.windows(aggregation),
+                )
+        if read.gaps:
+            policy = read.metrics[0].archive_policy
+            oldest = rollup_lines.oldest_place(
+                self._now, self._buckets.retention(policy)
+            )
+            self._store.keep(read.bucket, read.lines(oldest))
 
     # What to make of it ----------------------------------------------------
-
-    def _series(self, aggregation: Any, what: str, rows: Any) -> Any:
-        """Aggregate what was read of a metric."""
-        if aggregates.is_pushed_down(aggregation.method):
-            series = aggregates.empty(aggregation)
-            series.ts = rows
-            return series
-        start, stop = self._span.windows(aggregation)
-        if what == queries.ENDS:
-            first, last, count = rows
-            series = aggregates.rate_from_ends(first, last, count, aggregation)
-        else:
-            if stop is not None:
-                times = rows["timestamps"].view("int64")
-                rows = rows[: numpy.searchsorted(times, stop)]
-            series = aggregates.compute(rows, aggregation)
-        if start is not None:
-            # What lies before it was read for the differences only.
-            series.ts = series.ts[_position(series, start) :]
-        return series
 
     def _may_be_outdated(self, series: Any) -> bool:
         """Whether a window may lie too far behind one not asked for."""
@@ -185,7 +229,14 @@ class _Call:
         if stop is not None and start >= stop:
             return aggregates.empty(aggregation)
         points = self._asker.points(metric, start, stop)
-        return self._series(aggregation, queries.POINTS, points)
+        series = aggregates.empty(aggregation)
+        series.ts = windows.compute(
+            aggregation,
+            queries.POINTS,
+            points,
+            *self._span.windows(aggregation),
+        )
+        return series
 
     def _newest_window(self, metric: Any, aggregation: Any, known: int) -> int:
         """Start of the newest window of a series that has a value.
@@ -215,6 +266,10 @@ class _Call:
 
 def _time(timestamp: Any) -> int:
     return int(timestamp.astype("datetime64[ns]").astype("int64"))
+
+
+def _ids(metrics: Iterable[Any]) -> list[uuid.UUID]:
+    return [metric.id for metric in metrics]
 
 
 def _position(series: Any, time: int) -> int:

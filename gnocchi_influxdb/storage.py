@@ -12,6 +12,7 @@
 """Gnocchi's storage driver for InfluxDB 2.x."""
 
 import logging
+import weakref
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,19 @@ from gnocchi_influxdb import (
     metric_info,
     opts,
     reads,
+    rollup_store,
     spans,
     upgrade,
     writes,
 )
 
 LOG = logging.getLogger(__name__)
+
+#: What the drivers of this process count, by the id of the configuration,
+#: which they keep. metricd has two drivers and publishes what one has counted.
+_STATISTICS: "weakref.WeakValueDictionary[int, storage.Statistics]" = (
+    weakref.WeakValueDictionary()
+)
 
 
 class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
@@ -55,8 +63,11 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         :param max_retries: instead of the option influxdb_max_retries.
         """
         super().__init__(conf)
-        opts.register(conf)
+        whole = opts.register(conf)
         self.conf = conf
+        self.statistics: storage.Statistics = _STATISTICS.setdefault(
+            id(whole), self.statistics
+        )
         # Gnocchi sets the level of its own loggers only.
         logging.getLogger("gnocchi_influxdb").setLevel(
             logging.getLogger("gnocchi").level
@@ -65,13 +76,20 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.buckets = buckets.Buckets(
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )
+        self._rollups = rollup_store.Store(
+            self.client.once(), conf.influxdb_rollups
+        )
         self._asker = asker.Asker(
-            self.client, self.buckets, conf.influxdb_query_language
+            self.client,
+            self.buckets,
+            conf.influxdb_query_language,
+            self._rollups,
         )
         self._writer = writes.Writer(
             self.client,
             self.buckets,
             conf.influxdb_batch_size,
+            conf.influxdb_timeout,
             self._count_refused,
         )
         self._infos = metric_info.make(conf, self.client, self.buckets)
@@ -121,7 +139,11 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         )
         with exceptions.answered():
             return reads.read(
-                self._asker, self.buckets, metrics_and_aggregations, span
+                self._asker,
+                self._rollups,
+                self.buckets,
+                metrics_and_aggregations,
+                span,
             )
 
     def add_measures_to_metrics(

@@ -18,6 +18,8 @@ for good is left out, logged and counted, and must hold up no other.
 
 import itertools
 import logging
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,15 +27,39 @@ from gnocchi import utils
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import conflicts, exceptions, line_protocol, shards
+from gnocchi_influxdb import (
+    conflicts,
+    exceptions,
+    line_protocol,
+    rollup_lines,
+    shards,
+)
 
 LOG = logging.getLogger(__name__)
+
+
+def parts(number: int, most: int) -> list[tuple[int, int]]:
+    """Bounds of the requests that a number of points is sent in.
+
+    Of one size, and as many as are under way at once or a multiple of it: the
+    last one, sent alone, would leave the server's other processors idle.
+
+    :param most: points in one request.
+    """
+    requests = -(-number // most)
+    if requests > 1:
+        # More threads than that would only wait.
+        at_once = min(utils.parallel_map.MAX_WORKERS, os.cpu_count() or 1)
+        requests = -(-requests // at_once) * at_once
+    bounds = [number * i // requests for i in range(requests)]
+    return list(itertools.pairwise([*bounds, number]))
 
 
 class Writer:
     """Writes points into the buckets of their archive policies.
 
     :param batch_size: points a request, at most.
+    :param timeout: of a request, and of its repetitions together, seconds.
     :param count_refused: called with each number of points refused.
     """
 
@@ -42,11 +68,13 @@ class Writer:
         client: client_.Client,
         buckets: buckets_.Buckets,
         batch_size: int,
+        timeout: float,
         count_refused: Callable[[int], None],
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._batch_size = batch_size
+        self._timeout = timeout
         self._count_refused = count_refused
 
     def write(self, policy: Any, points: line_protocol.Points) -> None:
@@ -55,10 +83,9 @@ class Writer:
         :raises InfluxDBError: some may not be written; repeat it all.
         """
         self._buckets.ensure(policy)
-        starts = range(0, len(points), self._batch_size)
         batches = [
-            (policy, points.part(start, start + self._batch_size))
-            for start in starts
+            (policy, points.part(start, stop))
+            for start, stop in parts(len(points), self._batch_size)
         ]
         if len(batches) == 1:
             self._send(*batches[0])
@@ -71,12 +98,12 @@ class Writer:
         lines = line_protocol.encode(points)
         try:
             try:
-                self._client.write(bucket, lines)
+                self._write(policy, bucket, points, lines)
             except exceptions.BucketNotFoundError:
                 # Somebody has deleted it since we saw it.
                 self._buckets.forget(bucket)
                 self._buckets.ensure(policy)
-                self._client.write(bucket, lines)
+                self._write(policy, bucket, points, lines)
         except exceptions.PartialWriteError as e:
             self._after_partial_write(policy, bucket, points, e)
         except exceptions.RefusedError as e:
@@ -91,6 +118,23 @@ class Writer:
             else:
                 # Not about the points: nothing may be dropped for it.
                 raise
+
+    def _write(
+        self,
+        policy: Any,
+        bucket: str,
+        points: line_protocol.Points,
+        lines: bytes,
+    ) -> None:
+        now = time.time_ns()
+        # The request and its repetitions are over by then.
+        until = now + int(2e9 * self._timeout)
+        if not self._client.is_1x and rollup_lines.has_late(points, until):
+            oldest = rollup_lines.oldest_place(
+                now, self._buckets.retention(policy)
+            )
+            lines += rollup_lines.marks(points, until, oldest)
+        self._client.write(bucket, lines)
 
     def _after_partial_write(
         self,

@@ -118,7 +118,7 @@ def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
         bucket = deployment.buckets.name(policy)
         if deployment.buckets.find(bucket) is not None:
             found = series.find(deployment.client, bucket)
-            stored[bucket] = found.ids | found.named
+            stored[bucket] = found.ids | found.beside
     # After the series: a metric is in the indexer before it has points.
     known = set(metrics.ids(deployment.indexer))
     return {

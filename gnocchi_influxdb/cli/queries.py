@@ -19,12 +19,13 @@ import re
 import uuid
 from typing import Any, NamedTuple
 
-from gnocchi_influxdb import info_lines
+from gnocchi_influxdb import info_lines, rollup_lines
 from gnocchi_influxdb import line_protocol as lp
 
 _HEX = "[0-9a-f]"
+_BESIDE = info_lines.MEASUREMENT, rollup_lines.MEASUREMENT
 _KEY = re.compile(
-    f"({lp.MEASUREMENT}|{info_lines.MEASUREMENT}),{lp.TAG}="
+    f"({'|'.join([lp.MEASUREMENT, *_BESIDE])}),{lp.TAG}="
     f"({_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}})"
 )
 _SHARD = re.compile(
@@ -34,7 +35,7 @@ _SHARD = re.compile(
 
 
 def series(is_1x: bool) -> str:
-    """Keys of the series that a bucket holds points or names in.
+    """Keys of the series that a bucket has of metrics: points and the rest.
 
     Not ``SHOW TAG VALUES``, nor Flux's ``distinct``, though they take a third
     of the time: they go on naming series that were deleted.
@@ -42,9 +43,8 @@ def series(is_1x: bool) -> str:
     :param is_1x: there the index is that of the whole database; only with a
         time the answer is of one retention policy.
     """
-    everything = (
-        f'SHOW SERIES FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}"'
-    )
+    names = ", ".join(f'"{name}"' for name in (lp.MEASUREMENT, *_BESIDE))
+    everything = f"SHOW SERIES FROM {names}"
     return f"{everything} WHERE time >= 0" if is_1x else everything
 
 
@@ -84,28 +84,28 @@ class Keys(NamedTuple):
     """What the keys of series tell.
 
     :ivar ids: metrics with points.
-    :ivar named: metrics that are told what they are called.
+    :ivar beside: metrics with names or rollups.
     :ivar foreign: other series of the measurement that points are in.
     """
 
     ids: set[uuid.UUID]
-    named: set[uuid.UUID]
+    beside: set[uuid.UUID]
     foreign: int
 
 
 def metrics_of(found: list[list[Any]]) -> Keys:
     """The metrics in the answer to `series`."""
     ids: set[uuid.UUID] = set()
-    named: set[uuid.UUID] = set()
+    beside: set[uuid.UUID] = set()
     foreign = 0
     for (key,) in found:
         match = _KEY.fullmatch(key)
         if match is not None:
-            of = ids if match[1] == lp.MEASUREMENT else named
+            of = ids if match[1] == lp.MEASUREMENT else beside
             of.add(uuid.UUID(match[2]))
         elif key.startswith(f"{lp.MEASUREMENT},") or key == lp.MEASUREMENT:
             foreign += 1
-    return Keys(ids, named, foreign)
+    return Keys(ids, beside, foreign)
 
 
 def disk_sizes(metrics: bytes) -> dict[str, int]:

@@ -148,7 +148,7 @@ class _Status:
         owners: dict[uuid.UUID, str] = {
             id_: name
             for name, here in stored.items()
-            for id_ in here.ids | here.named
+            for id_ in here.ids | here.beside
         }
         for id_ in metrics.ids(self._deployment.indexer):
             if id_ in owners:
@@ -168,7 +168,7 @@ class _Status:
             if bucket is not None:
                 row.series = len(stored[name].ids)
                 row.orphans = (
-                    len(stored[name].ids | stored[name].named) - owned[name]
+                    len(stored[name].ids | stored[name].beside) - owned[name]
                 )
                 row.foreign = stored[name].foreign
                 row.bytes = sizes.get(bucket.id)

@@ -26,6 +26,7 @@ from gnocchi_influxdb import (
     line_protocol,
     metric_info,
     queries,
+    rollup_store,
     timeseries,
     writes,
 )
@@ -99,8 +100,12 @@ class Transfer:
         self._client = client
         self._buckets = buckets
         self._batch_size = conf.influxdb_batch_size
+        self._timeout = conf.influxdb_timeout
         self._asker = asker.Asker(
-            client, buckets, conf.influxdb_query_language
+            client,
+            buckets,
+            conf.influxdb_query_language,
+            rollup_store.Store(client, enabled=False),
         )
         self._infos = metric_info.make(conf, client, buckets)
         self._dry_run = dry_run
@@ -211,5 +216,9 @@ class Transfer:
         ready, _ = line_protocol.collect(measures)
         if len(ready):
             writes.Writer(
-                self._client, self._buckets, self._batch_size, refused
+                self._client,
+                self._buckets,
+                self._batch_size,
+                self._timeout,
+                refused,
             ).write(policy, ready)

@@ -219,17 +219,20 @@ def test_unoccupied():
 
 def test_what_is_no_metrics_series():
     one = "5a301761-aaaa-46e2-8900-8b4f6fe6675a"
-    ids, named, foreign = queries.metrics_of(
+    two = "6a301761-aaaa-46e2-8900-8b4f6fe6675a"
+    ids, beside, foreign = queries.metrics_of(
         [
             [f"measure,metric={one}"],
             [f"measure,host=a,metric={one}"],
             [f"measure,metric={one.upper()}"],
             [f"measure,metric={one}\\,a"],
             ["measure,metric=mine"],
+            [f"metric_info,metric={one[::-1]}"],
+            [f"rollup,metric={two}"],
         ]
     )
     assert [str(id_) for id_ in ids] == [one]
-    assert named == set()
+    assert [str(id_) for id_ in beside] == [two]
     assert foreign == 4
 
 

@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Which reads are worth to keep (pure)."""
+
+from typing import Any
+
+from gnocchi_influxdb import (
+    aggregates,
+    plan,
+    queries,
+    rollup_lines,
+    rollup_response,
+    rollups,
+)
+
+# For fewer blocks it is not worth a request: of each metric, and of all.
+_LEAST_BLOCKS = 4
+_LEAST_BLOCKS_OF_ALL = 20
+# Windows of a read, and of each of its metrics, at most: they are all set
+# aside, whether there are points or not.
+_MOST_WINDOWS = 5 * 10**6
+_MOST_WINDOWS_OF_METRIC = 50000
+# Windows of a granularity so many times the finest hold several points.
+_COARSE = 4
+
+
+def split(job: plan.Job, now: int) -> list[rollups.Rolled]:
+    """A read for each granularity of a job.
+
+    :param now: ns since the epoch.
+    :return: none if the job is better read as it is.
+    """
+    granularities: dict[Any, list[Any]] = {}
+    for a in job.aggregations:
+        granularities.setdefault(a.granularity, []).append(a)
+    found = []
+    for aggregations in granularities.values():
+        start, stop = job.windows[aggregations[0]]
+        blocks = _blocks(job, aggregations, start, stop, now)
+        if blocks is None:
+            return []
+        found.append(rollups.Rolled(job, aggregations, blocks, stop, now))
+    return found
+
+
+def _blocks(
+    job: plan.Job,
+    aggregations: list[Any],
+    start: int | None,
+    stop: int | None,
+    now: int,
+) -> rollup_response.Range | None:
+    """The blocks of a range, if it is worth to keep them."""
+    every = aggregates.ns_of(aggregations[0].granularity)
+    if start is None or every > rollup_lines.PAGE:
+        return None
+    are_rates = all(aggregates.is_rate(a.method) for a in aggregations)
+    if job.what != queries.POINTS or are_rates:
+        definitions = job.metrics[0].archive_policy.definition
+        finest = min(aggregates.ns_of(d.granularity) for d in definitions)
+        if every < _COARSE * finest:
+            return None
+    span = rollup_lines.span(every)
+    first = aggregates.floor(start, span)
+    end = aggregates.ceil(now if stop is None else min(stop, now), span)
+    number = (end - first) // span
+    windows = number * rollup_lines.windows(every)
+    if (
+        number < _LEAST_BLOCKS
+        or number * len(job.metrics) < _LEAST_BLOCKS_OF_ALL
+        or windows > _MOST_WINDOWS_OF_METRIC
+        or windows * len(job.metrics) > _MOST_WINDOWS
+    ):
+        return None
+    has_rates = any(aggregates.is_rate(a.method) for a in aggregations)
+    return rollup_response.Range(
+        every, first, number, every if has_rates else 0
+    )

@@ -1,0 +1,108 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Rollups in InfluxDB: reading and writing what was computed once.
+
+Nothing depends on them: what is not kept is computed from the points. So what
+fails is logged, and InfluxDB is not asked about them for some minutes.
+"""
+
+import logging
+import math
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+
+from gnocchi_influxdb import (
+    client,
+    exceptions,
+    influxql,
+    queries,
+    rollup_response,
+)
+
+LOG = logging.getLogger(__name__)
+
+_PAUSE = 300  # s
+_REQUEST = 4 << 20  # bytes
+
+
+class Store:
+    """What is kept in one InfluxDB.
+
+    :param client: one that repeats requests, or does not.
+    :param enabled: whether there is to be any.
+    """
+
+    def __init__(self, client: client.Client, enabled: bool) -> None:
+        self._client = client
+        # The copies of a cluster may differ for a while, and what was
+        # computed from one that is behind would stay.
+        self._enabled = enabled and not client.is_1x
+        self._paused_until = -math.inf
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is worth asking."""
+        return self._enabled and time.monotonic() >= self._paused_until
+
+    def ask(
+        self, query: queries.Query, metrics: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, rollup_response.Kept]:
+        """What is kept of some metrics.
+
+        :raises UnavailableError: nothing else can be read now, either.
+        """
+        blocks = query.blocks
+        if blocks is None:
+            raise ValueError("no range")
+        try:
+            body = self._client.influxql(
+                query.bucket,
+                influxql.rollups(
+                    metrics,
+                    query.fields,
+                    blocks.first - blocks.reach,
+                    blocks.stop,
+                ),
+            )
+            return rollup_response.parse(body, query.fields, blocks)
+        except exceptions.UnavailableError:
+            raise
+        except exceptions.BucketNotFoundError:
+            return {}  # Not made yet, or not for InfluxQL to see.
+        except exceptions.InfluxDBError as e:
+            self._pause("read", e)
+            return {}
+
+    def keep(self, bucket: str, lines: Iterable[bytes]) -> None:
+        """Write lines of `rollup_lines.encode`. Never raises."""
+        try:
+            part: list[bytes] = []
+            for of_metric in lines:
+                part.append(of_metric)
+                if sum(map(len, part)) > _REQUEST:
+                    self._client.write(bucket, b"".join(part))
+                    part = []
+            if part:
+                self._client.write(bucket, b"".join(part))
+        except exceptions.InfluxDBError as e:
+            self._pause("written", e)
+
+    def _pause(self, what: str, error: Exception) -> None:
+        self._paused_until = time.monotonic() + _PAUSE
+        LOG.warning(
+            "Rollups can't be %s, so aggregates are computed anew for %d"
+            " minutes: %s",
+            what,
+            _PAUSE // 60,
+            error,
+        )

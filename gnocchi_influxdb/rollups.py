@@ -1,0 +1,273 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Reads whose result is kept: what of it is there, and what has to be computed
+(pure).
+
+See `rollup_lines` for what is kept and when it counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+import numpy.typing
+
+from gnocchi_influxdb import (
+    aggregates,
+    plan,
+    queries,
+    rollup_lines,
+    rollup_response,
+    timeseries,
+)
+
+Array = numpy.typing.NDArray[Any]
+
+#: Makes windows, a structured array, of an aggregation, what was asked for
+#: and answered, the start of the first one and the end of the last.
+Compute = Callable[[Any, str, Any, "int | None", "int | None"], Array]
+
+# Ranges of a read that are computed each by itself, at most.
+_MOST_GAPS = 16
+# A block that is not over yet is kept again with so many windows more.
+_WINDOWS_MORE = 6
+
+
+class Rolled:
+    """A read of some aggregations, all with one granularity.
+
+    :param stop: end of the windows that are asked for.
+    :param now: when the read began, ns since the epoch.
+    :ivar kept: what was kept, by metric, once it is known.
+    :ivar gaps: what `find_gaps` has found.
+    """
+
+    def __init__(
+        self,
+        job: plan.Job,
+        aggregations: list[Any],
+        blocks: rollup_response.Range,
+        stop: int | None,
+        now: int,
+    ) -> None:
+        self.bucket = job.bucket
+        self.metrics = job.metrics
+        self.aggregations = tuple(aggregations)
+        self.kept: dict[uuid.UUID, rollup_response.Kept] = {}
+        self.gaps: list[plan.Job] = []
+        self._what = job.what
+        self._blocks = blocks
+        self._windows = rollup_lines.windows(blocks.every)
+        self._starts = blocks.first + blocks.span * numpy.arange(blocks.number)
+        self._now = now
+        self._stop = stop
+        self._fields = {
+            a: rollup_lines.field(a.method, blocks.every)
+            for a in self.aggregations
+        }
+        self._gaps: dict[uuid.UUID, list[plan.Job]] = {}
+        self._groups: list[_Group] = []
+        self._values: dict[tuple[uuid.UUID, Any], Array] = {}
+
+    def query(self) -> queries.Query:
+        """What asks for what is kept."""
+        return queries.Query(
+            self.bucket,
+            queries.ROLLUPS,
+            blocks=self._blocks,
+            fields=tuple(self._fields.values()),
+        )
+
+    def _final(self, computed: Any) -> Array:
+        """Shape (blocks,): how many windows could be kept at a time."""
+        blocks = self._blocks
+        windows: Array = (
+            computed - rollup_lines.CLOSED - self._starts
+        ) // blocks.every
+        return windows.clip(0, self._windows)
+
+    def find_gaps(self) -> list[plan.Job]:
+        """The parts that are not kept, to be read."""
+        groups: dict[bytes, _Group] = {}
+        none = numpy.zeros(self._blocks.number, "int64")
+        for metric in self.metrics:
+            kept = self.kept.get(metric.id)
+            final = none if kept is None else self._final(kept.computed)
+            group = groups.setdefault(final.tobytes(), _Group(final))
+            group.metrics.append(metric)
+        self._groups = list(groups.values())
+        gaps: dict[tuple[int, int | None], list[Any]] = {}
+        for group in self._groups:
+            for gap in self._gaps_in(group.final):
+                gaps.setdefault(gap, []).extend(group.metrics)
+        if len(gaps) > _MOST_GAPS:
+            gaps = {(self._blocks.first, self._end()): list(self.metrics)}
+        for (start, stop), metrics in gaps.items():
+            part = plan.Job(
+                self.bucket, self._what, self.aggregations, metrics
+            )
+            part.windows = dict.fromkeys(self.aggregations, (start, stop))
+            part.start = max(start - self._blocks.reach, 0)
+            part.stop = stop
+            self.gaps.append(part)
+            for metric in metrics:
+                self._gaps.setdefault(metric.id, []).append(part)
+        return self.gaps
+
+    def _gaps_in(self, final: Array) -> Iterator[tuple[int, int | None]]:
+        blocks = self._blocks
+        for i, j in _runs(final < self._windows):
+            start = int(self._starts[i] + final[i] * blocks.every)
+            if j < blocks.number:
+                yield start, int(self._starts[j])
+            elif self._stop is None or start < self._stop:
+                yield start, self._end()
+
+    def _end(self) -> int | None:
+        """End of what is read, so that it makes whole blocks."""
+        if self._stop is None:
+            return None
+        closed = aggregates.floor(
+            self._now - rollup_lines.CLOSED, self._blocks.every
+        )
+        return max(self._stop, min(closed, self._blocks.stop))
+
+    def seen(self) -> Iterator[uuid.UUID]:
+        """Metrics that have a point, in the range or elsewhere."""
+        for metric, kept in self.kept.items():
+            # Nothing is kept of others.
+            if kept.computed.any():
+                yield metric
+        for part in self.gaps:
+            yield from part.rows
+
+    def series(
+        self, metric: uuid.UUID, aggregation: Any, compute: Compute
+    ) -> Array:
+        """Windows of a metric: a structured array.
+
+        They begin with those of a whole block.
+        """
+        blocks = self._blocks
+        kept = self.kept.get(metric)
+        if kept is None:
+            values = numpy.full(blocks.number * self._windows, numpy.nan)
+        else:
+            # Others may have been answered with the same.
+            values = kept.values[self._fields[aggregation]].copy()
+        self._values[metric, aggregation] = values
+        later = []
+        for gap in self._gaps.get(metric, ()):
+            start, stop = gap.windows[aggregation]
+            if start is None:
+                raise ValueError("a gap without a beginning")
+            first = (start - blocks.first) // blocks.every
+            end = None
+            if stop is not None and stop != self._end():
+                end = (stop - blocks.first) // blocks.every
+            values[first:end] = numpy.nan
+            rows = gap.rows.get(metric)
+            if rows is None:
+                continue
+            found = compute(aggregation, gap.what, rows, start, stop)
+            times = found["timestamps"].view("int64")
+            inside = int(numpy.searchsorted(times, blocks.stop))
+            position = (times[:inside] - blocks.first) // blocks.every
+            values[position] = found["values"][:inside]
+            later.append(found[inside:])
+        there = ~numpy.isnan(values)
+        if there.all():
+            there = slice(None)
+        series = numpy.empty(len(values[there]), timeseries.DTYPE)
+        series["timestamps"] = self._times[there]
+        series["values"] = values[there]
+        if any(map(len, later)):
+            series = numpy.concatenate([series, *later])
+        return series
+
+    @functools.cached_property
+    def _times(self) -> Array:
+        blocks = self._blocks
+        times = blocks.first + blocks.every * numpy.arange(
+            blocks.number * self._windows
+        )
+        return times.view("datetime64[ns]")
+
+    def lines(self, oldest: int) -> Iterator[bytes]:
+        """Line protocol that keeps what was computed.
+
+        :param oldest: what has its place before that (ns) is not kept.
+        """
+        final = self._final(self._now)
+        recent = (rollup_lines.place(self._starts) >= oldest) & (final > 0)
+        seen: set[uuid.UUID] | None = None
+        for group in self._groups:
+            more = recent & (
+                (final >= group.final + _WINDOWS_MORE)
+                | (final == self._windows) & (group.final < final)
+            )
+            # It is read only as far as it is asked for.
+            more[-1] &= any(
+                stop is None or stop == self._end()
+                for _start, stop in self._gaps_in(group.final)
+            )
+            if not more.any():
+                continue
+            seen = set(self.seen()) if seen is None else seen
+            # Without a point it is not known to exist at all.
+            for metric in group.metrics:
+                if metric.id in seen:
+                    yield from self._lines(metric.id, more, final)
+
+    def _lines(
+        self, metric: uuid.UUID, which: Array, final: Array
+    ) -> Iterator[bytes]:
+        kept = self.kept.get(metric)
+        if kept is not None:
+            which = which & (kept.marked + rollup_lines.SKEW < self._now)
+        open_ = numpy.arange(self._windows) >= final[which][:, None]
+        for aggregation, field in self._fields.items():
+            values = self._values[metric, aggregation]
+            by_block = values.reshape(-1, self._windows)[which]
+            by_block[open_] = numpy.nan
+            yield rollup_lines.encode(
+                metric,
+                field,
+                self._blocks.every,
+                self._starts[which],
+                by_block,
+                self._now,
+            )
+
+
+@dataclasses.dataclass
+class _Group:
+    """Metrics of which the same is kept.
+
+    :ivar final: shape (blocks,), how many windows of each are.
+    """
+
+    final: Array
+    metrics: list[Any] = dataclasses.field(default_factory=list)
+
+
+def _runs(flags: Array) -> list[tuple[int, int]]:
+    """Where runs of true begin and end."""
+    edges = numpy.flatnonzero(
+        numpy.diff(flags, prepend=False, append=False)
+    ).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))

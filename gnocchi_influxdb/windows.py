@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""From what was read of a metric to the windows of an aggregation (pure)."""
+
+from typing import Any
+
+import numpy
+import numpy.typing
+
+from gnocchi_influxdb import aggregates, queries
+
+Array = numpy.typing.NDArray[Any]
+
+
+def compute(
+    aggregation: Any,
+    what: str,
+    rows: Any,
+    start: int | None,
+    stop: int | None,
+) -> Array:
+    """Windows of a metric: a structured array.
+
+    :param what: was asked for, see `queries.Query`.
+    :param rows: was answered.
+    :param start: ns since the epoch, of the first window that is wanted.
+    :param stop: end of the last.
+    """
+    if aggregates.is_pushed_down(aggregation.method):
+        windows: Array = rows
+        return windows
+    if what == queries.ENDS:
+        first, last, count = rows
+        series = aggregates.rate_from_ends(first, last, count, aggregation)
+    else:
+        series = aggregates.compute(cut(rows, None, stop), aggregation)
+    # What lies before it was read for the differences only.
+    return cut(series.ts, start, None)
+
+
+def cut(series: Array, start: int | None, stop: int | None) -> Array:
+    """What of a structured array lies from `start` to before `stop`."""
+    times = series["timestamps"].view("int64")
+    if stop is not None:
+        series = series[: numpy.searchsorted(times, stop)]
+    if start is not None:
+        series = series[numpy.searchsorted(times, start) :]
+    return series
+
+
+def are_dense(windows: Array, query: queries.Query) -> bool:
+    """Whether there is a window for each step from the start of a range."""
+    times = windows["timestamps"].view("int64")
+    return bool(
+        times[0] == query.start and (numpy.diff(times) == query.every).all()
+    )

@@ -1,0 +1,598 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Aggregates that are kept: the same answers, whatever happens to the points.
+
+The clock of these tests is their own, so that nothing has to be waited for.
+"""
+
+import time
+
+import numpy
+import pytest
+from gnocchi import storage
+
+from gnocchi_influxdb import (
+    exceptions,
+    queries,
+    rollup_lines,
+    rollup_response,
+    rollup_store,
+)
+from gnocchi_influxdb.storage import InfluxDBStorage
+
+from .helpers import (
+    METHODS,
+    NS,
+    aggregation,
+    as_dict,
+    at,
+    call,
+    make_token,
+    measures,
+    metric,
+    policy,
+    read,
+    write,
+)
+
+pytestmark = pytest.mark.only_2x("nothing is kept elsewhere")
+
+HOUR = 3600 * NS
+DAY = 24 * HOUR
+#: An hour in the middle of a day and of a page.
+NOW = (
+    (20300 * DAY // rollup_lines.PAGE * rollup_lines.PAGE)
+    + 15 * DAY
+    + (13 * HOUR)
+)
+
+
+class Clock:
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock(NOW)
+    monkeypatch.setattr(time, "time_ns", made)
+    return made
+
+
+@pytest.fixture
+def keeping(make_conf):
+    return InfluxDBStorage(make_conf(influxdb_retention=False).storage)
+
+
+@pytest.fixture
+def computing(make_conf):
+    conf = make_conf(influxdb_retention=False, influxdb_rollups=False)
+    return InfluxDBStorage(conf.storage)
+
+
+def series(seed, start, stop, step=600 * NS, share=0.9):
+    """Points in some of the steps of a range."""
+    random = numpy.random.default_rng(seed)
+    times = numpy.arange(start, stop, step)
+    times = times[random.random(len(times)) < share]
+    values = random.normal(size=len(times)) * 1000
+    return dict(zip(times.tolist(), values.tolist(), strict=True))
+
+
+def hours(methods=METHODS):
+    return policy((100000, 300), (100000, 3600), methods=methods)
+
+
+def read_all(driver, metrics, start, stop, methods=METHODS, **more):
+    """{(position, method): {window: value}}"""
+    wanted = {m: [aggregation(m, x, 3600) for x in methods] for m in metrics}
+    answer = driver.get_aggregated_measures(
+        wanted, at(start), at(stop), **more
+    )
+    return {
+        (i, a.method): as_dict(answer[m][a])
+        for i, m in enumerate(metrics)
+        for a in wanted[m]
+    }
+
+
+def assert_alike(one, other):
+    assert one.keys() == other.keys()
+    for key, windows in one.items():
+        assert list(windows) == list(other[key]), key
+        for window, value in windows.items():
+            assert other[key][window] == pytest.approx(value, rel=1e-9), key
+
+
+def forge(driver, a_metric, method, start, value, computed, hours_=24):
+    """Keep something that the points do not say."""
+    driver.client.write(
+        driver.buckets.name(a_metric.archive_policy),
+        rollup_lines.encode(
+            a_metric.id,
+            rollup_lines.field(method, HOUR),
+            HOUR,
+            numpy.array([start]),
+            numpy.where(numpy.arange(24) < hours_, value, numpy.nan)[None],
+            computed,
+        ),
+    )
+
+
+def kept_fields(server, driver, a_metric):
+    """{field: number of blocks} as InfluxDB has it."""
+    bucket = driver.buckets.name(a_metric.archive_policy)
+    answer = call(
+        server,
+        "GET",
+        "/query",
+        query={
+            "db": bucket,
+            "q": 'SELECT count(*) FROM "rollup" WHERE '
+            f"\"metric\" = '{a_metric.id}'",
+        },
+    )
+    (result,) = answer["results"]
+    if "series" not in result:
+        return {}
+    (found,) = result["series"]
+    return {
+        name.removeprefix("count_"): count
+        for name, count in zip(
+            found["columns"][1:], found["values"][0][1:], strict=True
+        )
+        if count
+    }
+
+
+def when_kept(driver, a_metric, method, start):
+    """When the computing of a block of hours began."""
+    field = rollup_lines.field(method, HOUR)
+    query = queries.Query(
+        driver.buckets.name(a_metric.archive_policy),
+        queries.ROLLUPS,
+        blocks=rollup_response.Range(HOUR, start, 1, 0),
+        fields=(field,),
+    )
+    kept = driver._rollups.ask(query, [a_metric.id])[a_metric.id]
+    return int(kept.computed[0])
+
+
+@pytest.mark.parametrize("start", [NOW - 10 * DAY, NOW - 10 * DAY + 7 * HOUR])
+@pytest.mark.parametrize("stop", [None, NOW + 1, NOW - 3 * DAY, NOW - HOUR])
+def test_answers_are_the_same(
+    keeping, computing, clock, indexer_driver, start, stop
+):
+    a_policy = hours()
+    metrics = [metric(a_policy) for _ in range(3)]
+    points = [
+        series(1, NOW - 12 * DAY, NOW),
+        series(2, NOW - 6 * DAY, NOW - 2 * DAY, share=0.05),
+        series(3, NOW - 20 * DAY, NOW, step=HOUR, share=0.3),
+    ]
+    clock.now = NOW - 30 * DAY  # Nothing is late.
+    write(keeping, dict(zip(metrics, points, strict=True)), indexer_driver)
+    # Computed, answered from what was kept, and some hours later, when the
+    # open block has grown.
+    for hours_later in (0, 0, 1, 7, 9, 20, 31):
+        clock.now = NOW + hours_later * HOUR
+        assert_alike(
+            read_all(computing, metrics, start, stop),
+            read_all(keeping, metrics, start, stop),
+        )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_when(keeping, computing, clock, indexer_driver, seed):
+    """Measures in time, late and very late, and reads of many ranges."""
+    random = numpy.random.default_rng(seed)
+    a_policy = hours()
+    metrics = [metric(a_policy) for _ in range(3)]
+    clock.now = NOW - 20 * DAY
+    for i, m in enumerate(metrics):
+        past = series((seed, i), clock.now - 3 * DAY, clock.now)
+        write(keeping, {m: past}, indexer_driver)
+    while clock.now < NOW:
+        before = clock.now
+        clock.now += int(random.integers(1, 2 * DAY))
+        for m in metrics:
+            some = series(
+                (seed, clock.now % 2**32), before, clock.now, share=0.2
+            )
+            if random.random() < 0.3:
+                late = clock.now - int(random.integers(1, 12 * DAY))
+                some[late] = 1e6
+            write(keeping, {m: some}, indexer_driver)
+        for pause in (0, 5 * 60 * NS, 20 * HOUR):
+            clock.now += pause
+            start = clock.now - int(random.integers(4 * DAY, 18 * DAY))
+            stop = random.choice([None, clock.now, clock.now - 2 * DAY])
+            methods = list(random.choice(METHODS, 4, replace=False))
+            assert_alike(
+                read_all(computing, metrics, start, stop, methods),
+                read_all(keeping, metrics, start, stop, methods),
+            )
+
+
+@pytest.mark.parametrize("method", ["mean", "std", "rate:mean", "rate:max"])
+def test_it_is_kept(influxdb, keeping, clock, indexer_driver, method):
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: series(5, NOW - 30 * DAY, NOW)}, indexer_driver)
+    clock.now = NOW
+    start = NOW // DAY * DAY - 25 * DAY
+    read(keeping, m, method, 3600, start)
+    # 25 days, and the hours of the present day that are over.
+    assert kept_fields(influxdb, keeping, m) == {
+        rollup_lines.field(method, HOUR): 26
+    }
+    day = start + 5 * DAY
+    forge(keeping, m, method, day, 123456.0, NOW)
+    answer = read(keeping, m, method, 3600, start)
+    assert [
+        window for window, value in answer.items() if value == 123456.0
+    ] == [day + i * HOUR for i in range(24)]
+
+
+def test_open_block_is_kept_as_it_grows(
+    influxdb, keeping, clock, indexer_driver
+):
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: series(5, NOW - 30 * DAY, NOW)}, indexer_driver)
+    today = NOW // DAY * DAY
+    start = today - 25 * DAY
+    clock.now = NOW  # 13:00, so 12 hours are over for good.
+    read(keeping, m, "mean", 3600, start)
+    forge(keeping, m, "mean", today, 123456.0, NOW, hours_=12)
+    clock.now += 5 * HOUR
+    answer = read(keeping, m, "mean", 3600, start)
+    assert [w for w, v in answer.items() if v == 123456.0] == [
+        today + i * HOUR for i in range(12)
+    ]
+    assert when_kept(keeping, m, "mean", today) == NOW
+    # Now a quarter of a day is new, and is kept with what was before.
+    clock.now += HOUR
+    assert read(keeping, m, "mean", 3600, start) == answer
+    assert when_kept(keeping, m, "mean", today) == NOW + 6 * HOUR
+    assert read(keeping, m, "mean", 3600, start) == answer
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_late_measures_are_marked(
+    influxdb, keeping, clock, indexer_driver, late
+):
+    m = metric(hours())
+    clock.now = NOW
+    then = NOW - (rollup_lines.LATE if late else 0)
+    write(keeping, {m: {then - NS: 1.0, NOW - NS: 1.0}}, indexer_driver)
+    fields = kept_fields(influxdb, keeping, m)
+    assert fields == ({rollup_lines.MARK: 1} if late else {})
+
+
+def test_late_measures_count(keeping, clock, indexer_driver):
+    m = metric(hours())
+    day = NOW // DAY * DAY - 5 * DAY
+    clock.now = NOW - 30 * DAY
+    # The first hour of a day and the last of the day before.
+    points = {day - HOUR: 1.0, day + 1: 5.0, day + 2: 7.0}
+    write(keeping, {m: points}, indexer_driver)
+    clock.now = NOW
+    start = day - 20 * DAY
+    for _ in range(2):
+        assert read(keeping, m, "sum", 3600, start)[day] == 12.0
+        assert read(keeping, m, "rate:sum", 3600, start)[day] == 6.0
+    write(keeping, {m: {day - 1: 2.0}}, indexer_driver)
+    for pause in (0, 1, 60, 120, 600):
+        clock.now += pause * NS
+        assert read(keeping, m, "sum", 3600, start)[day - HOUR] == 3.0
+        # The difference to a point of another block.
+        assert read(keeping, m, "rate:sum", 3600, start)[day] == 5.0
+
+
+@pytest.mark.parametrize("minutes", [1, 12, 20, 50, 80])
+def test_measures_some_minutes_late_count(
+    influxdb, keeping, computing, clock, indexer_driver, minutes
+):
+    """Each is read just before and just after the next is written.
+
+    Up to 14 minutes after its time it is none of the late ones.
+    """
+    m = metric(hours(methods=["sum", "rate:sum"]))
+    start = NOW - 25 * DAY
+    clock.now = NOW - DAY
+    while clock.now < NOW:
+        clock.now += int(6.5 * 60 * NS)
+        then = clock.now - minutes * 60 * NS
+        write(keeping, {m: {then: 1.0}}, indexer_driver)
+        if clock.now > NOW - 7 * HOUR:
+            assert_alike(
+                read_all(computing, [m], start, None, ["sum", "rate:sum"]),
+                read_all(keeping, [m], start, None, ["sum", "rate:sum"]),
+            )
+    fields = kept_fields(influxdb, keeping, m)
+    assert (rollup_lines.MARK in fields) == (minutes > 14)
+    if minutes <= 14:
+        assert len(fields) == 2
+
+
+def test_nothing_is_kept_while_late_measures_may_be_on_their_way(
+    keeping, clock, indexer_driver
+):
+    """What is written has until then to reach InfluxDB, with all retries."""
+    m = metric(hours())
+    day = NOW // DAY * DAY - 5 * DAY
+    start = day - 20 * DAY
+    clock.now = NOW
+    write(keeping, {m: {day: 1.0, day + DAY: 1.0}}, indexer_driver)
+    clock.now += 90 * NS
+    assert read(keeping, m, "sum", 3600, start)[day] == 1.0
+    # Behind the back of the driver, as a request that took its time.
+    bucket = keeping.buckets.name(m.archive_policy)
+    keeping.client.write(
+        bucket, f"measure,metric={m.id} value=2 {day + 1}\n".encode()
+    )
+    for pause in (0, 30, 600):
+        clock.now += pause * NS
+        assert read(keeping, m, "sum", 3600, start)[day] == 3.0
+
+
+def test_what_does_not_count_is_not_answered(keeping, clock, indexer_driver):
+    """Of a block that a late measure has undone, not even other windows."""
+    m = metric(hours())
+    day = NOW // DAY * DAY - 5 * DAY
+    clock.now = NOW
+    write(keeping, {m: {day: 1.0}}, indexer_driver)
+    forge(keeping, m, "sum", day, 123456.0, NOW)
+    for pause in (0, 600):
+        clock.now += pause * NS
+        for _ in range(2):
+            answer = read(keeping, m, "sum", 3600, day - 20 * DAY)
+            assert answer == {day: 1.0}
+
+
+def test_open_block_that_was_read_in_part(
+    keeping, computing, clock, indexer_driver
+):
+    """It is not kept as if the rest of it were empty."""
+    m = metric(hours())
+    today = NOW // DAY * DAY
+    start = today - 25 * DAY
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: series(1, start, today + DAY, share=2)}, indexer_driver)
+    clock.now = NOW
+    read(keeping, m, "sum", 3600, start)
+    write(keeping, {m: {start + 5 * DAY + 1: 1e6}}, indexer_driver)
+    clock.now = today + 21 * HOUR
+    # The day that has to be computed is not the last.
+    read(keeping, m, "sum", 3600, start, today + 10 * HOUR)
+    assert read(keeping, m, "sum", 3600, start) == read(
+        computing, m, "sum", 3600, start
+    )
+
+
+def test_callers_share_an_answer(keeping, clock, indexer_driver, monkeypatch):
+    """What two wait for at once must not be changed by one of them."""
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: series(5, NOW - 30 * DAY, NOW)}, indexer_driver)
+    clock.now = NOW
+    read(keeping, m, "sum", 3600, NOW - 25 * DAY)
+    ask, given = keeping._rollups.ask, []
+
+    def asked(*arguments):
+        answer = ask(*arguments)
+        values = answer[m.id].values["sum_3600000000000"]
+        given.append((values, values.copy()))
+        return answer
+
+    monkeypatch.setattr(keeping._rollups, "ask", asked)
+    read(keeping, m, "sum", 3600, NOW - 25 * DAY)
+    ((values, before),) = given
+    numpy.testing.assert_array_equal(values, before)
+
+
+def test_deleted_with_the_metric(influxdb, keeping, clock, indexer_driver):
+    m, other = metric(hours()), metric(hours())
+    points = series(5, NOW - 30 * DAY, NOW)
+    clock.now = NOW
+    write(keeping, {m: points, other: points}, indexer_driver)
+    clock.now += DAY
+    for one in (m, other):
+        read(keeping, one, "mean", 3600, NOW - 25 * DAY)
+        assert len(kept_fields(influxdb, keeping, one)) == 2
+    keeping._deleter.delete(m)
+    assert kept_fields(influxdb, keeping, m) == {}
+    assert len(kept_fields(influxdb, keeping, other)) == 2
+
+
+def test_nothing_is_kept_of_what_is_not_there(
+    influxdb, keeping, clock, indexer_driver
+):
+    there, never = metric(hours()), metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {there: {NOW - DAY: 1.0}}, indexer_driver)
+    clock.now = NOW
+    for _ in range(2):
+        with pytest.raises(storage.MetricDoesNotExist):
+            read_all(keeping, [there, never], NOW - 25 * DAY, None, ["mean"])
+    assert kept_fields(influxdb, keeping, there)
+    assert kept_fields(influxdb, keeping, never) == {}
+
+
+def test_retention(influxdb, make_conf, clock, indexer_driver):
+    """What has no place any more is not sent; the rest is kept."""
+    clock.now = now = int(time.time()) * NS  # InfluxDB's own clock counts.
+    driver = InfluxDBStorage(make_conf().storage)
+    m = metric(policy((9000, 300), (31 * 24, 3600)))
+    write(driver, {m: series(5, now - 31 * DAY, now)}, indexer_driver)
+    clock.now += 600 * NS
+    for _ in range(2):
+        answer = read(driver, m, "mean", 3600, now - 100 * DAY)
+        assert len(answer) > 29 * 24
+        assert driver._rollups.is_on
+    assert kept_fields(influxdb, driver, m)
+
+
+def test_garbage_is_computed_anew(keeping, clock, indexer_driver):
+    m = metric(hours())
+    day = NOW // DAY * DAY - 5 * DAY
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: {day: 1.0}}, indexer_driver)
+    clock.now = NOW
+    field = rollup_lines.field("sum", HOUR)
+    for text in ("", "?" * 280, "A" * 280, "A" * 24, "A" * 279):
+        keeping.client.write(
+            keeping.buckets.name(m.archive_policy),
+            f'rollup,metric={m.id} {field}="{text}"'
+            f" {rollup_lines.place(day)}\n".encode(),
+        )
+        assert read(keeping, m, "sum", 3600, day - 20 * DAY) == {day: 1.0}
+
+
+def test_another_type_disturbs_nothing(keeping, clock, indexer_driver, logged):
+    """A field that somebody else has written as a number."""
+    m = metric(hours())
+    day = NOW // DAY * DAY - 5 * DAY
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: {day: 1.0}}, indexer_driver)
+    field = rollup_lines.field("sum", HOUR)
+    keeping.client.write(
+        keeping.buckets.name(m.archive_policy),
+        f"rollup,metric={m.id} {field}=1 {rollup_lines.place(day)}\n".encode(),
+    )
+    clock.now = NOW
+    for _ in range(3):
+        assert read(keeping, m, "sum", 3600, day - 20 * DAY) == {day: 1.0}
+    assert len(logged.warnings()) == 1
+    assert "Rollups can't be" in logged.warnings()[0]
+
+
+def test_read_only_token(
+    influxdb, keeping, make_conf, clock, indexer_driver, logged
+):
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: {NOW - DAY: 1.0}}, indexer_driver)
+    clock.now = NOW
+    reader = InfluxDBStorage(
+        make_conf(
+            influxdb_retention=False,
+            influxdb_token=make_token(influxdb, ("read", "buckets")),
+        ).storage
+    )
+    for _ in range(3):
+        assert read(reader, m, "sum", 3600, NOW - 20 * DAY) == {
+            (NOW - DAY) // HOUR * HOUR: 1.0
+        }
+    assert len(logged.warnings()) == 1
+
+
+def test_an_outage_is_no_empty_answer(
+    make_conf, between, clock, indexer_driver
+):
+    driver = InfluxDBStorage(
+        make_conf(
+            influxdb_url=between.url,
+            influxdb_retention=False,
+            influxdb_max_retries=0,
+        ).storage
+    )
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(driver, {m: series(5, NOW - 30 * DAY, NOW)}, indexer_driver)
+    clock.now = NOW
+    wanted = read(driver, m, "mean", 3600, NOW - 20 * DAY)
+    between.before = lambda request: b""
+    with pytest.raises(exceptions.UnavailableError):
+        read(driver, m, "mean", 3600, NOW - 20 * DAY)
+    between.before = None
+    # Nothing was wrong with the rollups.
+    assert driver._rollups.is_on
+    assert read(driver, m, "mean", 3600, NOW - 20 * DAY) == wanted
+
+
+def test_many_gaps_are_read_at_once(keeping, computing, clock, indexer_driver):
+    """Each metric lacks other days."""
+    a_policy = hours(methods=["mean", "rate:mean"])
+    metrics = [metric(a_policy) for _ in range(24)]
+    clock.now = NOW - 40 * DAY
+    write(
+        keeping,
+        {m: series(i, NOW - 30 * DAY, NOW) for i, m in enumerate(metrics)},
+        indexer_driver,
+    )
+    clock.now = NOW
+    start = NOW - 28 * DAY
+    read_all(keeping, metrics, start, None, ["mean", "rate:mean"])
+    write(
+        keeping,
+        {m: {start + (i + 1) * DAY: 1e6} for i, m in enumerate(metrics)},
+        indexer_driver,
+    )
+    for pause in (0, 600 * NS, 0):
+        clock.now += pause
+        assert_alike(
+            read_all(computing, metrics, start, None, ["mean", "rate:mean"]),
+            read_all(keeping, metrics, start, None, ["mean", "rate:mean"]),
+        )
+
+
+def test_resampled(keeping, computing, clock, indexer_driver):
+    m = metric(hours())
+    clock.now = NOW - 40 * DAY
+    write(keeping, {m: series(1, NOW - 30 * DAY, NOW)}, indexer_driver)
+    clock.now = NOW
+    for _ in range(2):
+        for resample in (numpy.timedelta64(1, "D"), "W"):
+            for method in ("mean", "std"):
+                more = {
+                    "start": NOW - 25 * DAY,
+                    "stop": NOW - DAY,
+                    "resample": resample,
+                }
+                one = read(computing, m, method, 3600, **more)
+                other = read(keeping, m, method, 3600, **more)
+                assert list(one) == list(other)
+                assert list(other.values()) == pytest.approx(
+                    list(one.values())
+                )
+
+
+def test_large_batches_are_marked_once(
+    influxdb, make_conf, clock, indexer_driver
+):
+    driver = InfluxDBStorage(
+        make_conf(influxdb_retention=False, influxdb_batch_size=100).storage
+    )
+    m = metric(hours())
+    clock.now = NOW
+    write(driver, {m: series(1, NOW - 3 * DAY, NOW)}, indexer_driver)
+    days = {t // DAY for t in series(1, NOW - 3 * DAY, NOW - HOUR)}
+    assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: len(days)}
+
+
+def test_pause_ends(keeping, monkeypatch):
+    store = rollup_store.Store(keeping.client, enabled=True)
+    store.keep("no-such-bucket", [b"rollup,metric=x late=1i 1\n"])
+    assert not store.is_on
+    later = time.monotonic() + rollup_store._PAUSE
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert store.is_on
+
+
+def test_measures_helper():
+    # The points of these tests are what they say.
+    assert len(measures(series(1, 0, DAY, HOUR, share=2))) == 24

@@ -1,0 +1,70 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Which language and which read, by what was measured."""
+
+import time
+
+import pytest
+
+from gnocchi_influxdb import choice, queries
+
+HOUR = 3600 * 10**9
+DAY = 24 * HOUR
+NOW = 1767225600 * 10**9
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch):
+    monkeypatch.setattr(time, "time_ns", lambda: NOW)
+
+
+def query(what, days, every=HOUR, stop=None):
+    start = None if days is None else int(NOW - days * DAY)
+    return queries.Query("b", what, start, stop, every)
+
+
+@pytest.mark.parametrize("stop", [None, NOW])
+@pytest.mark.parametrize(
+    ("what", "days", "metrics", "influxql"),
+    [
+        ("mean", 30, 1, True),
+        ("mean", None, 4, True),
+        ("mean", 30, 50, False),
+        ("mean", None, 50, False),
+        ("mean", 0.25, 50, True),
+        (queries.POINTS, 1, 50, True),
+        (queries.POINTS, 30, 50, False),
+        (queries.NEWEST, None, 50, False),
+    ],
+)
+def test_language(what, days, metrics, influxql, stop):
+    every = 0 if what in (queries.POINTS, queries.NEWEST) else HOUR
+    asked = query(what, days, every, stop)
+    assert choice.takes_influxql(asked, metrics) is influxql
+
+
+@pytest.mark.parametrize(
+    ("what", "days", "metrics", "points"),
+    [
+        ("mean", 30, 1, True),
+        ("mean", 1, 50, True),
+        ("mean", 30, 50, False),
+        (queries.ENDS, 30, 1, True),
+        (queries.ENDS, 0.25, 50, True),
+        (queries.ENDS, 1, 50, False),
+        (queries.POINTS, 1, 1, False),
+    ],
+)
+def test_points_instead_of_windows(what, days, metrics, points):
+    every = 0 if what == queries.POINTS else HOUR
+    asked = query(what, days, every)
+    assert bool(choice.points_a_window(asked, metrics)) is points
