@@ -82,9 +82,8 @@ def update_metadata(
     :param metrics_and_latest: the timestamp of each metric's newest measure
     :param fallback: does the same for one metric; called for each of them
                      when the indexer is not Gnocchi's SQLAlchemy driver
-    :raises oslo_db.exception.DBError: when the database fails; what was
-                                       done until then stays done, and doing
-                                       all of it again is harmless
+    :raises oslo_db.exception.DBError: what was done until then stays done,
+                                       and doing all of it again is harmless
     """
     if not _takes_batches(indexer):
         for metric in metrics_and_latest:
@@ -92,11 +91,15 @@ def update_metadata(
         return
 
     truncated: dict[uuid.UUID, bool] = {}
-    for metric in metrics_and_latest:
-        truncated[metric.id] = truncated.get(metric.id, False) or bool(
-            metric.needs_raw_data_truncation
-        )
     may_have_ended: set[uuid.UUID] = set()
+    for metric in metrics_and_latest:
+        ended = getattr(metric, "may_have_ended", None)
+        if ended is None:  # Else `resolve` has updated its row.
+            truncated[metric.id] = truncated.get(metric.id, False) or bool(
+                metric.needs_raw_data_truncation
+            )
+        elif ended:
+            may_have_ended.add(metric.id)
     for ids in _chunks(list(truncated)):
         may_have_ended |= _record_measures(indexer, ids, truncated)
 

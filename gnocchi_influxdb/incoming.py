@@ -13,9 +13,10 @@
 
 A measure goes straight through to InfluxDB, so it can be read when the POST
 returns, and there is no backlog for metricd to work off. While InfluxDB can't
-take measures they go to the queue behind this driver, one of Gnocchi's own,
-and metricd brings them to InfluxDB from there. All that Gnocchi asks of an
-incoming driver besides (sacks, reports, locks) is answered by that queue.
+take measures they go to the queue behind this driver, one of Gnocchi's own.
+When metricd asks for them, a sack at a time, this driver brings them to
+InfluxDB itself. All that Gnocchi asks of an incoming driver besides (sacks,
+reports, locks) is answered by that queue.
 """
 
 import contextlib
@@ -24,41 +25,59 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy
-from gnocchi import carbonara, incoming, indexer, utils
+from gnocchi import carbonara, incoming, indexer
 from stevedore import driver
 
-from gnocchi_influxdb import breaker, exceptions, opts, storage
+from gnocchi_influxdb import breaker, exceptions, opts, resolve, storage
 
 LOG = logging.getLogger(__name__)
 
-#: Metrics that are looked up in one query.
-_METRICS_PER_QUERY = 1000
 
+class _Way:
+    """A way into InfluxDB, made where and when it is needed."""
 
-class _Through:
-    """What it takes to write through, made where and when it is needed."""
+    max_retries: int | None = None
 
     def __init__(self, conf: Any) -> None:
         self.pid = os.getpid()
         self.indexer = indexer.get_driver(conf)
-        # The queue is the second try: a client does not wait for more.
-        self.storage = storage.InfluxDBStorage(conf.storage, max_retries=0)
+        self.storage = storage.InfluxDBStorage(conf.storage, self.max_retries)
+
+    def write(self, measures: Mapping[uuid.UUID, Any]) -> int:
+        """Store measures; those of metrics that are not there are dropped,
+        as they are when Gnocchi takes them out of a queue.
+
+        :return: how many metrics have received some.
+        """
+        # Of no measures the indexer is to know nothing.
+        ids = [id_ for id_, of_metric in measures.items() if len(of_metric)]
+        metrics = {
+            metric: measures[metric.id]
+            for metric in resolve.receivers(self.indexer, ids)
+        }
+        self.storage.add_measures_to_metrics(metrics, self.indexer)
+        return len(metrics)
+
+
+class _Through(_Way):
+    """The way of a POST."""
+
+    # The queue is the second try: a client does not wait for more.
+    max_retries = 0
+
+    def __init__(self, conf: Any) -> None:
+        super().__init__(conf)
         self.breaker = breaker.Breaker(self.storage.client.ping)
 
-    def write(self, measures: Mapping[uuid.UUID, Any]) -> None:
-        """Store measures; those of metrics that are not there are dropped,
-        as they are when they come out of a queue."""
-        metrics: dict[Any, Any] = {}
-        for ids in utils.grouper(measures, _METRICS_PER_QUERY):
-            for metric in self.indexer.list_metrics(
-                attribute_filter={"in": {"id": list(ids)}}
-            ):
-                metrics[metric] = measures[metric.id]
-        self.storage.add_measures_to_metrics(metrics, self.indexer)
+
+class _Queued(_Way):
+    """The way of what metricd takes out of the queue."""
+
+
+_W = TypeVar("_W", bound=_Way)
 
 
 class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
@@ -80,7 +99,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         # this method from Gnocchi's base class or not.
         self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
-        self._made: _Through | None = None
+        self._made: dict[type[_Way], _Way] = {}
         self._writes_through = self._conf.storage.driver == "influxdb"
         if not self._writes_through:
             LOG.warning(
@@ -149,7 +168,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     def _write_through(self, measures: Mapping[uuid.UUID, Any]) -> bool:
         if not self._writes_through:
             return False
-        through = self._through()
+        through = self._of_process(_Through)
         if not through.breaker.allows():
             return False
         try:
@@ -165,16 +184,16 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         through.breaker.succeeded()
         return True
 
-    def _through(self) -> _Through:
+    def _of_process(self, way: type[_W]) -> _W:
         # Not at construction: uwsgi and cotyledon fork after that, and
         # neither a socket nor a database connection survives it.
-        made = self._made
+        made = self._made.get(way)
         if made is None or made.pid != os.getpid():
             with self._lock:
-                made = self._made
+                made = self._made.get(way)
                 if made is None or made.pid != os.getpid():
-                    made = self._made = _Through(self._conf)
-        return made
+                    made = self._made[way] = way(self._conf)
+        return cast(_W, made)
 
     def measures_report(self, details: bool = True) -> dict[str, Any]:
         report: dict[str, Any] = self.queue.measures_report(details)
@@ -197,12 +216,29 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         ):
             yield measures
 
+    @contextlib.contextmanager
     def process_measures_for_sack(
         self, sack: incoming.Sack
-    ) -> AbstractContextManager[dict[Any, Any]]:
-        return self.queue.process_measures_for_sack(  # type: ignore[no-any-return]
-            sack
-        )
+    ) -> Iterator[dict[Any, Any]]:
+        """Store what waits in a sack, and leave metricd nothing to do.
+
+        Gnocchi would make objects of all that the indexer knows of the
+        metrics, which takes longer than storing their measures.
+
+        :return: the measures, if they are not for InfluxDB.
+        :raises InfluxDBError: not all may be stored, and they stay. So they
+            do with any other exception.
+        """
+        with self.queue.process_measures_for_sack(sack) as measures:
+            if measures and self._writes_through:
+                stored = self._of_process(_Queued).write(measures)
+                LOG.debug(
+                    "Measures for %d metrics of sack %s are stored",
+                    stored,
+                    sack,
+                )
+                measures = {}
+            yield measures
 
     def has_unprocessed(self, metric_id: Any) -> bool:
         return bool(self.queue.has_unprocessed(metric_id))

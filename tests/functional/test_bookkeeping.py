@@ -328,7 +328,7 @@ def test_nothing_to_do(indexer):
     batched(indexer, {})
 
 
-def test_a_restored_resource_is_logged(indexer, caplog):
+def test_a_restored_resource_is_logged(indexer, caplog, logged):
     restored, ended = (new_resource(indexer, ENDED) for _ in range(2))
     newest = {
         new_metric(indexer, restored): AFTER,
@@ -338,7 +338,7 @@ def test_a_restored_resource_is_logged(indexer, caplog):
     with caplog.at_level(logging.INFO, "gnocchi_influxdb.bookkeeping"):
         batched(indexer, newest)
         batched(indexer, newest)
-    (record,) = caplog.records
+    (record,) = logged.records
     assert record.levelno == logging.INFO
     assert str(restored) in record.getMessage()
     assert "restored" in record.getMessage()
@@ -415,7 +415,7 @@ def test_an_end_set_meanwhile_stays(indexer):
     assert ended_at(indexer, resource_id) == later
 
 
-def test_a_resource_type_in_change_holds_up_nobody(indexer, caplog):
+def test_a_resource_type_in_change_holds_up_nobody(indexer, logged):
     busy = new_resource(indexer, ENDED, "instance")
     others = [new_resource(indexer, ENDED) for _ in range(3)]
     newest = {new_metric(indexer, id_): AFTER for id_ in [busy, *others]}
@@ -426,7 +426,7 @@ def test_a_resource_type_in_change_holds_up_nobody(indexer, caplog):
         indexer._set_resource_type_state("instance", "active")
     assert [ended_at(indexer, id_) for id_ in others] == [None] * 3
     assert ended_at(indexer, busy) == ENDED
-    (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
+    (record,) = (r for r in logged.records if r.levelno == logging.WARNING)
     assert str(busy) in record.getMessage()
     batched(indexer, newest)
     assert ended_at(indexer, busy) is None

@@ -11,10 +11,12 @@
 # under the License.
 """A measure that was accepted is readable, or waits in the queue."""
 
+import contextlib
 import logging
 import os
 import signal
 import threading
+import time
 import uuid
 
 import numpy
@@ -25,7 +27,9 @@ from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
 
 from gnocchi_influxdb import breaker
-from gnocchi_influxdb.incoming import InfluxDBIncoming
+from gnocchi_influxdb.incoming import InfluxDBIncoming, _Queued, _Through
+
+from . import helpers, proxy
 
 NOW = numpy.datetime64("now", "ns") - numpy.timedelta64(60, "s")
 POLICIES = [
@@ -180,7 +184,7 @@ def test_what_is_no_measure_is_an_error(make_cloud):
 
 def test_outage(make_cloud, fresh_influxd, monkeypatch):
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=5)
-    through = cloud.incoming._through()
+    through = cloud.incoming._of_process(_Through)
     monkeypatch.setattr(through.breaker, "_shortest", 0.0)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0, 0)])
@@ -210,7 +214,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=2)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0)])
-    through = cloud.incoming._through()
+    through = cloud.incoming._of_process(_Through)
     monkeypatch.setattr(through.breaker, "_shortest", 3600.0)
     monkeypatch.setattr(through.breaker, "_longest", 3600.0)
     os.kill(fresh_influxd.pid, signal.SIGSTOP)
@@ -259,6 +263,189 @@ def test_one_thread_tries_and_the_others_do_not_wait(
     assert tries == [1]
     guard.succeeded()
     assert guard.allows()
+
+
+def queue(cloud, metric, *measures_):
+    """Leave measures for metricd."""
+    cloud.incoming.queue.add_measures_batch({metric.id: measures_})
+
+
+def test_metricd_has_nothing_left_to_look_up(make_cloud, monkeypatch):
+    cloud = make_cloud()
+    resource = cloud.index.create_resource(
+        "generic",
+        uuid.uuid4(),
+        "me",
+        started_at=utils.datetime_utc(2024, 1, 1),
+    )
+    cloud.index.update_resource(
+        "generic", resource.id, ended_at=utils.to_datetime(NOW)
+    )
+    m = cloud.metric("high", name="cpu", resource_id=resource.id)
+    others = [cloud.metric("low") for _ in range(5)]
+    for i in range(3):
+        queue(cloud, m, measure(float(i), i))
+    for other in others:
+        queue(cloud, other, measure(7.0))
+
+    def fail(*args, **kwargs):
+        raise AssertionError("metricd has looked up the metrics once more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.index, "list_metrics", fail)
+        cloud.metricd()
+    assert cloud.waiting() == 0
+    assert list(cloud.values(m).values()) == [[0.0, 1.0, 2.0]]
+    for other in others:
+        assert list(cloud.values(other).values()) == [[7.0]]
+    told = cloud.index.list_metrics(attribute_filter={"=": {"id": m.id}})[0]
+    assert told.last_measure_timestamp > m.last_measure_timestamp
+    assert cloud.index.get_resource("generic", resource.id).ended_at is None
+    # metricd publishes what this driver has counted.
+    assert cloud.storage.statistics["processed measures"] == 8
+
+
+def test_metricd_drops_measures_of_a_deleted_metric(make_cloud):
+    cloud = make_cloud()
+    known, gone, expunged = (cloud.metric() for _ in range(3))
+    queue(cloud, known, measure(1.0))
+    queue(cloud, gone, measure(2.0))
+    queue(cloud, expunged, measure(3.0))
+    cloud.index.delete_metric(gone.id)
+    cloud.index.delete_metric(expunged.id)
+    cloud.index.expunge_metric(expunged.id)
+    cloud.metricd()
+    assert cloud.waiting() == 0
+    assert list(cloud.values(known).values()) == [[1.0]]
+    with pytest.raises(storage.MetricDoesNotExist):
+        cloud.values(gone)
+
+
+def test_metricd_repeats_what_a_post_does_not(make_cloud, between):
+    cloud = make_cloud(influxdb_url=between.url, influxdb_max_retries=1)
+    m = cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(0.0)])
+    failures = [proxy.answer("503 Service Unavailable")] * 2
+
+    def fail(request):
+        is_write = request.path.startswith(helpers.WRITES)
+        return failures.pop() if is_write and failures else None
+
+    between.before = fail
+    cloud.incoming.add_measures(m.id, [measure(1.0, 1)])
+    assert cloud.waiting() == 1
+    assert len(failures) == 1
+    cloud.metricd()
+    assert not failures
+    assert cloud.waiting() == 0
+    assert list(cloud.values(m).values()) == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("what", ["indexer", "storage"])
+def test_what_metricd_can_not_store_stays(make_cloud, monkeypatch, what):
+    cloud = make_cloud()
+    m = cloud.metric()
+    queue(cloud, m, measure(1.0))
+    queued = cloud.incoming._of_process(_Queued)
+    sack = cloud.incoming.sack_for_metric(m.id)
+    logged = []
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("nothing works")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            gnocchi_chef.LOG, "error", lambda *args, **_: logged.append(args)
+        )
+        if what == "indexer":
+            patch.setattr(queued.indexer.facade, "writer", fail)
+        else:
+            patch.setattr(queued.storage.client, "write", fail)
+        with pytest.raises(RuntimeError, match="nothing works"):
+            cloud.chef.process_new_measures_for_sack(
+                sack, blocking=True, sync=True
+            )
+        assert not logged
+        cloud.chef.process_new_measures_for_sack(sack, blocking=True)
+        assert logged == [("Error processing new measures",)]
+    assert cloud.waiting() == 1
+    cloud.metricd()
+    assert cloud.waiting() == 0
+    assert list(cloud.values(m).values()) == [[1.0]]
+
+
+def test_metricd_shares_nothing_over_a_fork(make_cloud):
+    cloud = make_cloud()
+    metrics = [cloud.metric("high") for _ in range(4)]
+    queue(cloud, metrics[0], measure(0.0))
+    cloud.metricd()
+    parents = cloud.incoming._of_process(_Queued)
+    children = []
+    for m in metrics[1:]:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                # As in a worker: it makes its own.
+                cloud.chef.coord = metricd.get_coordinator_and_start(
+                    str(uuid.uuid4()), cloud.conf.coordination_url
+                )
+                for i in range(10):
+                    queue(cloud, m, measure(float(i), i))
+                    cloud.metricd()
+                own = cloud.incoming._of_process(_Queued)
+                status = 2 if own.indexer is parents.indexer else 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    for i in range(10):
+        queue(cloud, metrics[0], measure(float(i), i))
+        cloud.metricd()
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    cloud.metricd()
+    assert cloud.waiting() == 0
+    for m in metrics:
+        assert list(cloud.values(m).values()) == [
+            [float(i) for i in range(10)]
+        ]
+
+
+def test_a_metric_whose_row_is_locked(make_cloud):
+    cloud = make_cloud()
+    m = cloud.metric()
+    table = sqlalchemy.Metric.__table__
+    posted = threading.Thread(
+        target=cloud.incoming.add_measures, args=(m.id, [measure(1.0)])
+    )
+    with cloud.index.facade.independent_writer() as session:
+        session.execute(
+            table.update().where(table.c.id == m.id).values(unit="s")
+        )
+        posted.start()
+        # It is stored while the indexer can't be told.
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(storage.MetricDoesNotExist):
+                if list(cloud.values(m).values()) == [[1.0]]:
+                    break
+            time.sleep(0.01)
+        else:
+            pytest.fail("the measure can't be read")
+        assert posted.is_alive()
+    posted.join(60)
+    told = cloud.index.list_metrics(attribute_filter={"=": {"id": m.id}})[0]
+    assert told.last_measure_timestamp > m.last_measure_timestamp
+    assert told.unit == "s"
+
+
+def test_no_measures_are_nothing_to_tell(make_cloud):
+    cloud = make_cloud()
+    m = cloud.metric()
+    cloud.incoming.add_measures(m.id, [])
+    same = cloud.index.list_metrics(attribute_filter={"=": {"id": m.id}})[0]
+    assert same.last_measure_timestamp == m.last_measure_timestamp
+    assert same.needs_raw_data_truncation
 
 
 def test_wrong_token_loses_nothing(make_cloud, caplog):
