@@ -82,7 +82,8 @@ class Connections:
         :raises urllib3.exceptions.HTTPError: there was no answer.
         """
         pool = self.pool()
-        headers = {**self._headers, **headers}
+        # Errors take the variables of this frame with them.
+        headers = exchange.Headers({**self._headers, **headers})
         reply = exchange.exchange(
             pool, self._host, method, path, body, headers, timeout
         )

@@ -31,6 +31,20 @@ LOG = logging.getLogger(__name__)
 _COPIED = 2**16
 
 
+class Headers(dict[str, str]):
+    """Headers whose values nobody sees who logs variables."""
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(self)}>"
+
+
+class _Head(bytes):
+    """The same of a request's head."""
+
+    def __repr__(self) -> str:
+        return f"<head of {len(self)} bytes>"
+
+
 class Reply(NamedTuple):
     """An answer, read to its end; as far as it matters the same as urllib3's.
 
@@ -120,7 +134,7 @@ def _head(
         or text.count("\r") != len(lines) - 1
     ):
         return None
-    return f"{text}\r\n\r\n".encode()
+    return _Head(f"{text}\r\n\r\n".encode())
 
 
 def _exchange(
