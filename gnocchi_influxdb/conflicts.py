@@ -26,7 +26,13 @@ import numpy
 
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import exceptions, influxql, line_protocol, shards
+from gnocchi_influxdb import (
+    exceptions,
+    influxql,
+    influxql_response,
+    line_protocol,
+    shards,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -110,13 +116,7 @@ def _types(body: bytes) -> set[str]:
             for field, kind in series["values"]
             if field == line_protocol.FIELD
         }
-    except (
-        msgpack.UnpackException,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ) as error:
+    except influxql_response.MALFORMED as error:
         raise exceptions.ResponseError(
             f"InfluxDB's answer makes no sense: {body[:60]!r}"
         ) from error

@@ -36,6 +36,16 @@ from gnocchi_influxdb import exceptions, timeseries
 #: What the client must ask for (with ``epoch=ns``).
 CONTENT_TYPE = "application/x-msgpack"
 
+#: What reading an answer raises that is cut, or is of another shape.
+MALFORMED = (
+    msgpack.UnpackException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+)
+
 #: Of one statement: column, metric, points.
 Statement = dict[str, dict[uuid.UUID, timeseries.TimeSeries]]
 
@@ -83,13 +93,7 @@ def parse_influxql(
         statements = reader.answer(selects)
         if unpacker.tell() != len(body):
             raise _Wrong(f"{len(body) - unpacker.tell()} bytes too many")
-    except (
-        msgpack.UnpackException,
-        ValueError,
-        TypeError,
-        LookupError,
-        OverflowError,
-    ) as error:
+    except MALFORMED as error:
         reason = str(error) or type(error).__name__
         raise exceptions.ResponseError(
             f"The answer of InfluxDB is cut or makes no sense ({reason}): "

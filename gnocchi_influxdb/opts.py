@@ -112,9 +112,9 @@ STORAGE_OPTS = [
         default=True,
         help="Keep aggregates of long ranges that were asked for, as "
         "measurement `rollup` beside the measures, and answer from them when "
-        "they are asked for again: a month of hours takes a quarter of the "
-        "time. Measures that come late are seen to, if they are written by "
-        "Gnocchi. Not for InfluxDB 1.x and clusters, and not with "
+        "they are asked for again: a month of hours takes a third of the "
+        "time or less. Measures that come late are seen to, if they are "
+        "written by Gnocchi. Not for InfluxDB 1.x and clusters, and not with "
         "influxdb_query_language = flux.",
     ),
     cfg.StrOpt(

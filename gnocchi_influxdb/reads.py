@@ -165,7 +165,7 @@ class _Call:
         for metric in read.metrics:
             for aggregation in read.aggregations:
                 answers[metric][aggregation].ts = windows.cut(
-                    read.series(metric.id, aggregation, windows.compute),
+                    read.series(metric.id, aggregation),
                     *self._span.windows(aggregation),
                 )
         if read.gaps:
@@ -194,10 +194,7 @@ class _Call:
             series = self._truncated(metric, series)
         if span.sampling is not None:
             series = aggregates.resample(series, span.sampling)
-        first = span.first(aggregation)
-        start = 0 if first is None else _position(series, first)
-        stop = None if span.stop is None else _position(series, span.stop)
-        series.ts = series.ts[start:stop]
+        series.ts = windows.cut(series.ts, span.first(aggregation), span.stop)
         return series
 
     def _truncated(self, metric: Any, series: Any) -> Any:
@@ -270,12 +267,3 @@ def _time(timestamp: Any) -> int:
 
 def _ids(metrics: Iterable[Any]) -> list[uuid.UUID]:
     return [metric.id for metric in metrics]
-
-
-def _position(series: Any, time: int) -> int:
-    """Position of the first value of a series that is not before a time."""
-    return int(
-        numpy.searchsorted(
-            series.timestamps, numpy.datetime64(time, "ns"), side="left"
-        )
-    )

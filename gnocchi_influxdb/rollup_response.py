@@ -24,7 +24,7 @@ import msgpack
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, influxql_response
 from gnocchi_influxdb import rollup_lines as lines
 
 Array = numpy.typing.NDArray[Any]
@@ -84,18 +84,18 @@ def parse(
     :raises ResponseError: it makes no sense.
     """
     try:
-        metrics, rows = _rows(body, len(fields))
-    except (
-        msgpack.UnpackException,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ) as e:
+        return _parse(body, fields, range_)
+    except influxql_response.MALFORMED as e:
         raise exceptions.ResponseError(
             f"An answer of InfluxDB about rollups makes no sense"
             f" ({str(e) or type(e).__name__}): {body[:60]!r}"
         ) from e
+
+
+def _parse(
+    body: bytes, fields: Sequence[str], range_: Range
+) -> dict[uuid.UUID, Kept]:
+    metrics, rows = _rows(body, len(fields))
     if not metrics:
         return {}
     owners, times, marks, *texts = zip(*rows, strict=True)

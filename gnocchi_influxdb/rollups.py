@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -33,13 +33,10 @@ from gnocchi_influxdb import (
     rollup_lines,
     rollup_response,
     timeseries,
+    windows,
 )
 
 Array = numpy.typing.NDArray[Any]
-
-#: Makes windows, a structured array, of an aggregation, what was asked for
-#: and answered, the start of the first one and the end of the last.
-Compute = Callable[[Any, str, Any, "int | None", "int | None"], Array]
 
 # Ranges of a read that are computed each by itself, at most.
 _MOST_GAPS = 16
@@ -79,7 +76,10 @@ class Rolled:
             a: rollup_lines.field(a.method, blocks.every)
             for a in self.aggregations
         }
-        self._gaps: dict[uuid.UUID, list[plan.Job]] = {}
+        # With the start of each, and its end.
+        self._gaps: dict[
+            uuid.UUID, list[tuple[int, int | None, plan.Job]]
+        ] = {}
         self._groups: list[_Group] = []
         self._values: dict[tuple[uuid.UUID, Any], Array] = {}
 
@@ -95,10 +95,10 @@ class Rolled:
     def _final(self, computed: Any) -> Array:
         """Shape (blocks,): how many windows could be kept at a time."""
         blocks = self._blocks
-        windows: Array = (
+        final: Array = (
             computed - rollup_lines.CLOSED - self._starts
         ) // blocks.every
-        return windows.clip(0, self._windows)
+        return final.clip(0, self._windows)
 
     def find_gaps(self) -> list[plan.Job]:
         """The parts that are not kept, to be read."""
@@ -120,12 +120,13 @@ class Rolled:
             part = plan.Job(
                 self.bucket, self._what, self.aggregations, metrics
             )
-            part.windows = dict.fromkeys(self.aggregations, (start, stop))
             part.start = max(start - self._blocks.reach, 0)
             part.stop = stop
             self.gaps.append(part)
             for metric in metrics:
-                self._gaps.setdefault(metric.id, []).append(part)
+                self._gaps.setdefault(metric.id, []).append(
+                    (start, stop, part)
+                )
         return self.gaps
 
     def _gaps_in(self, final: Array) -> Iterator[tuple[int, int | None]]:
@@ -155,9 +156,7 @@ class Rolled:
         for part in self.gaps:
             yield from part.rows
 
-    def series(
-        self, metric: uuid.UUID, aggregation: Any, compute: Compute
-    ) -> Array:
+    def series(self, metric: uuid.UUID, aggregation: Any) -> Array:
         """Windows of a metric: a structured array.
 
         They begin with those of a whole block.
@@ -171,10 +170,7 @@ class Rolled:
             values = kept.values[self._fields[aggregation]].copy()
         self._values[metric, aggregation] = values
         later = []
-        for gap in self._gaps.get(metric, ()):
-            start, stop = gap.windows[aggregation]
-            if start is None:
-                raise ValueError("a gap without a beginning")
+        for start, stop, gap in self._gaps.get(metric, ()):
             first = (start - blocks.first) // blocks.every
             end = None
             if stop is not None and stop != self._end():
@@ -183,7 +179,7 @@ class Rolled:
             rows = gap.rows.get(metric)
             if rows is None:
                 continue
-            found = compute(aggregation, gap.what, rows, start, stop)
+            found = windows.compute(aggregation, gap.what, rows, start, stop)
             times = found["timestamps"].view("int64")
             inside = int(numpy.searchsorted(times, blocks.stop))
             position = (times[:inside] - blocks.first) // blocks.every

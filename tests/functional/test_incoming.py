@@ -129,8 +129,8 @@ def test_get_right_after_post(make_cloud):
     assert cloud.waiting() == 0
 
 
-def test_bookkeeping_is_done_when_the_post_returns(make_cloud):
-    cloud = make_cloud()
+def ended_resource(cloud):
+    """One that a later measure brings back."""
     resource = cloud.index.create_resource(
         "generic",
         uuid.uuid4(),
@@ -138,7 +138,12 @@ def test_bookkeeping_is_done_when_the_post_returns(make_cloud):
         started_at=utils.datetime_utc(2024, 1, 1),
     )
     ended = utils.to_datetime(NOW)
-    cloud.index.update_resource("generic", resource.id, ended_at=ended)
+    return cloud.index.update_resource("generic", resource.id, ended_at=ended)
+
+
+def test_bookkeeping_is_done_when_the_post_returns(make_cloud):
+    cloud = make_cloud()
+    resource = ended_resource(cloud)
     m = cloud.metric(resource_id=resource.id, name="cpu")
     before = m.last_measure_timestamp
     cloud.incoming.add_measures(m.id, [measure(1.0, seconds=5)])
@@ -272,15 +277,7 @@ def queue(cloud, metric, *measures_):
 
 def test_metricd_has_nothing_left_to_look_up(make_cloud, monkeypatch):
     cloud = make_cloud()
-    resource = cloud.index.create_resource(
-        "generic",
-        uuid.uuid4(),
-        "me",
-        started_at=utils.datetime_utc(2024, 1, 1),
-    )
-    cloud.index.update_resource(
-        "generic", resource.id, ended_at=utils.to_datetime(NOW)
-    )
+    resource = ended_resource(cloud)
     m = cloud.metric("high", name="cpu", resource_id=resource.id)
     others = [cloud.metric("low") for _ in range(5)]
     for i in range(3):

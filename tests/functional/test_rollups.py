@@ -37,7 +37,6 @@ from .helpers import (
     at,
     call,
     make_token,
-    measures,
     metric,
     policy,
     read,
@@ -432,6 +431,13 @@ def test_nothing_is_kept_of_what_is_not_there(
     assert kept_fields(influxdb, keeping, never) == {}
 
 
+def test_without_a_bucket(keeping, clock, logged):
+    with pytest.raises(storage.MetricDoesNotExist):
+        read(keeping, metric(hours()), "mean", 3600, NOW - 25 * DAY)
+    assert keeping._rollups.is_on
+    assert logged.warnings() == []
+
+
 def test_retention(influxdb, make_conf, clock, indexer_driver):
     """What has no place any more is not sent; the rest is kept."""
     clock.now = now = int(time.time()) * NS  # InfluxDB's own clock counts.
@@ -591,8 +597,3 @@ def test_pause_ends(keeping, monkeypatch):
     later = time.monotonic() + rollup_store._PAUSE
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert store.is_on
-
-
-def test_measures_helper():
-    # The points of these tests are what they say.
-    assert len(measures(series(1, 0, DAY, HOUR, share=2))) == 24

@@ -264,12 +264,10 @@ def test_type_conflict_and_out_of_retention(
     spoil(influxdb, bucket, *bad)
     points = {recent(600) - i * HOUR * NS: float(i) for i in range(24 * 34)}
     write(driver, {m: points}, indexer_driver)
-    bad_days = {t // day for t in bad}
-    must = {
-        t: v
-        for t, v in points.items()
-        if t > recent(30 * DAY - 60) and t // day not in bad_days
-    }
+    # InfluxDB takes older points, too, where a newer one made it have a shard.
+    days = {t // day for t in points if t > recent(30 * DAY - 60)}
+    days -= {t // day for t in bad}
+    must = {t: v for t, v in points.items() if t // day in days}
     assert stored(driver, influxdb, m) == must
     assert refused(driver) == len(points) - len(must)
 

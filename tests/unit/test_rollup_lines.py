@@ -216,6 +216,11 @@ def test_texts_that_are_not_ours_do_not_count():
         msgpack.packb({"results": [{"partial": True}]}),
         msgpack.packb({"results": [{"series": [{}]}]}),
         answer(b'rollup,metric=x f="A" 0\n', ["late"]),
+        # Without a row, and with one that is short.
+        answer(b"", ["late", "f"]),
+        answer(b"rollup,metric=x late=1i 0\n", ["late", "f"]).replace(
+            b"\x93\x00\x01\xc0", b"\x92\x00\x01"
+        ),
         answer(b'rollup,metric=x late="A" 0\n', ["late", "f"]),
         answer(b"rollup,metric=x late=1i 0\n", ["late", "f"])[:-3],
         answer(b"rollup,metric=x late=1i 0\n", ["late", "f"]) + b"x",
