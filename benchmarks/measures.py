@@ -39,8 +39,17 @@ def ids(what: str, number: int) -> list[uuid.UUID]:
 
 
 def newest_time() -> int:
-    """The time of this run's newest measure, in seconds: a whole hour."""
+    """The time of the history's newest measure, in seconds: a whole hour."""
     return int(_STARTED) // 3600 * 3600
+
+
+def polled_time() -> int:
+    """When polling begins, in seconds: a whole hour.
+
+    Ahead of the clock, since what is polled is never late, however long the
+    run takes; the influxdb driver writes a line more for what is.
+    """
+    return newest_time() + 86400
 
 
 def series(metric: uuid.UUID, start: int, number: int) -> Array:

@@ -106,7 +106,7 @@ class _Poster:
         )
         # One more, to start with.
         number = sizes.posts + 1
-        start = measures.newest_time() - number * measures.STEP
+        start = measures.polled_time()
         self._points = {
             str(m.id): measures.series(m.id, start, number)
             for m in self.metrics

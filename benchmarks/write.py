@@ -38,7 +38,7 @@ def _poll(
         measures.ids(what, sizes.metrics), policies.POLLED[policy]
     )
     number = sizes.history + max(sizes.passes, sizes.repeats)
-    start = measures.newest_time() - number * measures.STEP
+    start = measures.polled_time() - sizes.history * measures.STEP
     points = {
         metric: measures.series(metric.id, start, number) for metric in metrics
     }

@@ -131,6 +131,23 @@ def server(influxdb: client.Client) -> Findings:
         )
     else:
         yield Finding(Level.OK, "version", str(found))
+    if release and release[0] == 2 and _has_profiles(influxdb):
+        yield Finding(
+            Level.WARN,
+            "profiles",
+            "InfluxDB keeps profiles of itself, which takes a tenth of its time"
+            f" or more, and shows them to anybody: {influxdb.url}/debug/pprof",
+            "set pprof-disabled (INFLUXD_PPROF_DISABLED=true) and restart"
+            " influxd",
+        )
+
+
+def _has_profiles(influxdb: client.Client) -> bool:
+    try:
+        influxdb.get("/debug/pprof/cmdline")
+    except exceptions.InfluxDBError:
+        return False
+    return True
 
 
 def token(influxdb: client.Client, conf: Any) -> Findings:

@@ -76,6 +76,7 @@ dropin() {
     called "--volume gnocchi-influxdb:/var/lib/influxdb2"
     # influxd ends cleanly on this one only.
     called "--stop-signal SIGINT"
+    called "--env INFLUXD_PPROF_DISABLED=true"
     called_before "docker run" "gnocchi-upgrade"
     [[ $(conf storage influxdb_url) == "http://127.0.0.1:$PORT" ]]
 }
@@ -147,6 +148,7 @@ dropin() {
     called_before "systemctl daemon-reload" "install_package influxdb2"
     run dropin
     [[ $output == *"INFLUXD_HTTP_BIND_ADDRESS=127.0.0.1:8086"* ]]
+    [[ $output == *"INFLUXD_PPROF_DISABLED=true"* ]]
     [[ $output == *"KillSignal=SIGINT"* ]]
     not_called "sources.list.d"
 }

@@ -12,7 +12,7 @@
 """gnocchi-influxdb check, as a monitoring system runs it."""
 
 import pytest
-from stack import api
+from stack import api, find_influxdb_server
 
 from .helpers import (
     bucket,
@@ -301,3 +301,26 @@ def test_health_is_what_the_server_says(used):
     said = api.call("GET", used.server.url, "/health")
     assert said["message"] in of(found, "health")[0]["text"]
     assert used.server.version in of(found, "version")[0]["text"]
+
+
+def test_profiles(used, tmp_path):
+    """InfluxDB 2.x keeps them unless told otherwise, for all to see."""
+    _, found = used.json("check")
+    assert of(found, "profiles") == []
+    if used.server.release == 1:
+        return
+
+    server = find_influxdb_server(may_build=False)
+    server.has_profiles = True
+    with server:
+        conf = used.write_configuration(
+            tmp_path / "other.conf",
+            influxdb_url=server.url,
+            influxdb_token=server.token,
+            influxdb_org=server.org,
+        )
+        _, found = used.json("check", conf=conf)
+    (line,) = of(found, "profiles")
+    assert line["level"] == "WARN"
+    assert f"{server.url}/debug/pprof" in line["text"]
+    assert "pprof-disabled" in line["cure"]

@@ -127,6 +127,11 @@ class InfluxDBContainer(InfluxDBServer):
             "create",
             f"--publish=127.0.0.1:{self.port}:8086",
             "--env=INFLUXD_REPORTING_DISABLED=true",
+            *(
+                []
+                if self.has_profiles
+                else ["--env=INFLUXD_PPROF_DISABLED=true"]
+            ),
             "--stop-signal=SIGINT",
             IMAGE,
         )

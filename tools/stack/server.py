@@ -44,6 +44,8 @@ class InfluxDBServer:
     :ivar url: where it listens
     :ivar token: an operator's token: may read, write and create everything
     :ivar org: the organisation's name
+    :ivar has_profiles: whether it keeps profiles, as a 2.x does by default;
+        a change counts from the next start on
     """
 
     how = "a server"
@@ -56,6 +58,7 @@ class InfluxDBServer:
         self.token = secrets.token_urlsafe(32)
         self.org = ORG
         self.version = ""
+        self.has_profiles = False
 
     def __enter__(self) -> InfluxDBServer:
         try:
@@ -204,6 +207,7 @@ class InfluxDBProcess(InfluxDBServer):
             f"--engine-path={self.directory / 'engine'}",
             f"--http-bind-address=127.0.0.1:{self.port}",
             "--reporting-disabled",
+            *([] if self.has_profiles else ["--pprof-disabled"]),
         ]
 
     def stop(self) -> None:
