@@ -97,18 +97,22 @@ class Plan:
             self._bound(job, newest)
 
     def _jobs(self) -> list[Job]:
-        jobs: dict[Any, Job] = {}
+        # Most metrics have a policy of the others', and are asked the same.
+        alike: dict[Any, list[Any]] = {}
         for metric, aggregations in self._wanted.items():
-            bucket = self._buckets.name(metric.archive_policy)
+            key = (id(metric.archive_policy), tuple(aggregations))
+            alike.setdefault(key, []).append(metric)
+        jobs: dict[Any, Job] = {}
+        for (_, aggregations), metrics in alike.items():
+            bucket = self._buckets.name(metrics[0].archive_policy)
             groups: dict[Any, list[Any]] = {}
             for a in aggregations:
-                if _is_offered(metric, a) and not self._span.is_empty(a):
-                    groups.setdefault(self._group(metric, a), []).append(a)
-            for (what, _of), group in groups.items():
-                key = (bucket, what, tuple(group))
-                if key not in jobs:
-                    jobs[key] = Job(*key, metrics=[])
-                jobs[key].metrics.append(metric)
+                if _is_offered(metrics[0], a) and not self._span.is_empty(a):
+                    group = self._group(metrics[0], a)
+                    groups.setdefault(group, []).append(a)
+            for (what, _of), of_group in groups.items():
+                job = (bucket, what, tuple(of_group))
+                jobs.setdefault(job, Job(*job, metrics=[])).metrics += metrics
         return list(jobs.values())
 
     @staticmethod

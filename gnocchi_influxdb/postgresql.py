@@ -32,12 +32,14 @@ WITH due AS (
     WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND metric.status = 'active'
     ORDER BY metric.id
     FOR NO KEY UPDATE OF metric {skip_locked}
+), at_once AS (
+    SELECT set_config('synchronous_commit', 'off', TRUE)
 )
 UPDATE metric
 SET last_measure_timestamp = :now,
     needs_raw_data_truncation = needs_raw_data_truncation
         AND NOT metric.id = ANY(CAST(:truncated AS uuid[]))
-FROM due
+FROM due, at_once
 WHERE metric.id = due.id
 RETURNING metric.id, due.has_ended
 """
@@ -100,10 +102,12 @@ WITH due AS (
     WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND metric.status = 'active'
     ORDER BY metric.id
     FOR NO KEY UPDATE OF metric SKIP LOCKED
+), at_once AS (
+    SELECT set_config('synchronous_commit', 'off', TRUE)
 )
 UPDATE metric
 SET last_measure_timestamp = :now, needs_raw_data_truncation = FALSE
-FROM due
+FROM due, at_once
 WHERE metric.id = due.id
 RETURNING {row}, due.has_ended
 """

@@ -162,12 +162,10 @@ class _Call:
         answers: Mapping[Any, Mapping[Any, Any]],
     ) -> None:
         """Take the answers to a read whose windows are kept, and keep them."""
-        for metric in read.metrics:
-            for aggregation in read.aggregations:
-                answers[metric][aggregation].ts = windows.cut(
-                    read.series(metric.id, aggregation),
-                    *self._span.windows(aggregation),
-                )
+        for aggregation in read.aggregations:
+            found = read.series(aggregation)
+            for metric, series in zip(read.metrics, found, strict=True):
+                answers[metric][aggregation].ts = series
         if read.gaps:
             policy = read.metrics[0].archive_policy
             oldest = rollup_lines.oldest_place(

@@ -44,11 +44,15 @@ def split(job: plan.Job, now: int) -> list[rollups.Rolled]:
         granularities.setdefault(a.granularity, []).append(a)
     found = []
     for aggregations in granularities.values():
-        start, stop = job.windows[aggregations[0]]
+        ranges = {job.windows[a] for a in aggregations}
+        start, stop = ranges.pop()
         blocks = _blocks(job, aggregations, start, stop, now)
-        if blocks is None:
+        # Of a rate that is resampled another range is read.
+        if start is None or blocks is None or ranges:
             return []
-        found.append(rollups.Rolled(job, aggregations, blocks, stop, now))
+        found.append(
+            rollups.Rolled(job, aggregations, blocks, start, stop, now)
+        )
     return found
 
 

@@ -95,18 +95,14 @@ def parse(
 def _parse(
     body: bytes, fields: Sequence[str], range_: Range
 ) -> dict[uuid.UUID, Kept]:
-    metrics, rows = _rows(body, len(fields))
+    metrics, counts, (times, marks, *texts) = _columns(body, len(fields))
     if not metrics:
         return {}
-    owners, times, marks, *texts = zip(*rows, strict=True)
+    owners = numpy.repeat(numpy.arange(len(metrics)), counts)
     by_field = [
         _decode(column, owners, len(metrics), range_) for column in texts
     ]
-    marked = _marked(
-        [mark for mark in zip(owners, times, marks, strict=True) if mark[2]],
-        len(metrics),
-        range_,
-    )
+    marked = _marked(owners, times, marks, len(metrics), range_)
     computed = by_field[0][0]
     for other, _values in by_field[1:]:
         computed = numpy.minimum(computed, other)
@@ -124,9 +120,10 @@ def _parse(
     }
 
 
-def _rows(
+def _columns(
     body: bytes, fields: int
-) -> tuple[list[uuid.UUID], list[tuple[Any, ...]]]:
+) -> tuple[list[uuid.UUID], list[int], list[list[Any]]]:
+    """Metrics, how many rows each has, and the columns of all rows."""
     answer = msgpack.unpackb(body, raw=True)
     (result,) = answer.get(b"results") or [answer]
     for part in (answer, result):
@@ -137,22 +134,27 @@ def _rows(
     if result.get(b"partial"):
         raise ValueError("the server left out points")
     metrics = []
-    rows = []
-    for i, series in enumerate(result.get(b"series", ())):
+    counts = []
+    columns: list[list[Any]] = [[] for _ in range(2 + fields)]
+    for series in result.get(b"series", ()):
         if series.get(b"partial"):
             raise ValueError("the server left out points")
         metrics.append(uuid.UUID(series[b"tags"][b"metric"].decode()))
-        if len(series[b"columns"]) != 2 + fields:
+        if len(series[b"columns"]) != len(columns):
             raise ValueError("other columns")
-        rows += [(i, *row) for row in series[b"values"]]
-    if not all(type(row[2]) in (int, type(None)) for row in rows):
+        rows = series[b"values"]
+        counts.append(len(rows))
+        of_metric = zip(*rows, strict=True)
+        for column, values in zip(columns, of_metric, strict=True):
+            column += values
+    if not {*map(type, columns[1])} <= {int, type(None)}:
         raise ValueError("marks that are no integers")
-    return metrics, rows
+    return metrics, counts, columns
 
 
 def _decode(
     column: Sequence[bytes | None],
-    owners: Sequence[int],
+    owners: Array,
     metrics: int,
     range_: Range,
 ) -> tuple[Array, Array]:
@@ -160,21 +162,21 @@ def _decode(
     computed = numpy.zeros((metrics, range_.number), "int64")
     windows = lines.windows(range_.every)
     values = numpy.full((metrics, range_.number, windows), numpy.nan)
+    # Nothing that is no text can be as long as one.
+    texts = [text if isinstance(text, bytes) else b"" for text in column]
+    lengths = numpy.fromiter(map(len, texts), "int64", len(texts))
     for dtype in (lines.layout(range_.every), lines.empty_layout()):
-        length = lines.text_length(dtype)
-        found = [
-            (text, owner)
-            for text, owner in zip(column, owners, strict=True)
-            if isinstance(text, bytes) and len(text) == length
-        ]
-        if not found:
+        found = (lengths == lines.text_length(dtype)).nonzero()[0]
+        if not len(found):
             continue
         try:
-            data = binascii.a2b_base64(b"".join(text for text, _ in found))
+            data = binascii.a2b_base64(
+                b"".join([texts[i] for i in found.tolist()])
+            )
             blocks = numpy.frombuffer(data, dtype, len(found))
         except ValueError:
             continue  # Not written by us; what is not kept is computed.
-        owner = numpy.array([owner for _, owner in found])
+        owner = owners[found]
         index, rest = numpy.divmod(blocks["start"] - range_.first, range_.span)
         ours = (index >= 0) & (index < range_.number) & (rest == 0)
         owner, index, blocks = owner[ours], index[ours], blocks[ours]
@@ -185,16 +187,25 @@ def _decode(
 
 
 def _marked(
-    marks: Sequence[tuple[int, int, int]], metrics: int, range_: Range
+    owners: Array,
+    places: Sequence[int],
+    marks: Sequence[int | None],
+    metrics: int,
+    range_: Range,
 ) -> Array:
     """Shape (metrics, blocks): by when the last late measure was there.
 
-    :param marks: (position of the metric, place of the day, time).
+    :param owners: of each row the position of the metric.
+    :param places: where the day is that is marked, or what else the row has.
+    :param marks: the time, or None.
     """
     marked = numpy.zeros((metrics, range_.number), "int64")
-    if not marks:
+    if not any(marks):
         return marked
-    owner, place, until = numpy.array(marks, "int64").T
+    until = numpy.array([mark or 0 for mark in marks], "int64")
+    late = until != 0
+    owner, until = owners[late], until[late]
+    place = numpy.array(places, "int64")[late]
     day = lines.day_at(place) - range_.first
     first = numpy.maximum(day // range_.span, 0)
     last = (day + lines.DAY - 1 + range_.reach) // range_.span

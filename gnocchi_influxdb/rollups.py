@@ -47,7 +47,8 @@ _WINDOWS_MORE = 6
 class Rolled:
     """A read of some aggregations, all with one granularity.
 
-    :param stop: end of the windows that are asked for.
+    :param start: of the first window that is asked for.
+    :param stop: end of the last.
     :param now: when the read began, ns since the epoch.
     :ivar kept: what was kept, by metric, once it is known.
     :ivar gaps: what `find_gaps` has found.
@@ -58,6 +59,7 @@ class Rolled:
         job: plan.Job,
         aggregations: list[Any],
         blocks: rollup_response.Range,
+        start: int,
         stop: int | None,
         now: int,
     ) -> None:
@@ -76,12 +78,16 @@ class Rolled:
             a: rollup_lines.field(a.method, blocks.every)
             for a in self.aggregations
         }
+        self._positions = {m.id: i for i, m in enumerate(self.metrics)}
         # With the start of each, and its end.
-        self._gaps: dict[
-            uuid.UUID, list[tuple[int, int | None, plan.Job]]
-        ] = {}
+        self._gaps: list[tuple[int, int | None, plan.Job]] = []
         self._groups: list[_Group] = []
-        self._values: dict[tuple[uuid.UUID, Any], Array] = {}
+        # Of each aggregation, shape (metrics, windows).
+        self._values: dict[Any, Array] = {}
+        self._wanted = slice(
+            (start - blocks.first) // blocks.every,
+            None if stop is None else (stop - blocks.first) // blocks.every,
+        )
 
     def query(self) -> queries.Query:
         """What asks for what is kept."""
@@ -93,7 +99,10 @@ class Rolled:
         )
 
     def _final(self, computed: Any) -> Array:
-        """Shape (blocks,): how many windows could be kept at a time."""
+        """How many windows of each block could be kept at a time.
+
+        :param computed: the time, or shape (..., blocks).
+        """
         blocks = self._blocks
         final: Array = (
             computed - rollup_lines.CLOSED - self._starts
@@ -103,11 +112,14 @@ class Rolled:
     def find_gaps(self) -> list[plan.Job]:
         """The parts that are not kept, to be read."""
         groups: dict[bytes, _Group] = {}
-        none = numpy.zeros(self._blocks.number, "int64")
-        for metric in self.metrics:
-            kept = self.kept.get(metric.id)
-            final = none if kept is None else self._final(kept.computed)
-            group = groups.setdefault(final.tobytes(), _Group(final))
+        computed = numpy.zeros(
+            (len(self.metrics), self._blocks.number), "int64"
+        )
+        for metric, kept in self.kept.items():
+            computed[self._positions[metric]] = kept.computed
+        final = self._final(computed)
+        for metric, of_metric in zip(self.metrics, final, strict=True):
+            group = groups.setdefault(of_metric.tobytes(), _Group(of_metric))
             group.metrics.append(metric)
         self._groups = list(groups.values())
         gaps: dict[tuple[int, int | None], list[Any]] = {}
@@ -123,10 +135,7 @@ class Rolled:
             part.start = max(start - self._blocks.reach, 0)
             part.stop = stop
             self.gaps.append(part)
-            for metric in metrics:
-                self._gaps.setdefault(metric.id, []).append(
-                    (start, stop, part)
-                )
+            self._gaps.append((start, stop, part))
         return self.gaps
 
     def _gaps_in(self, final: Array) -> Iterator[tuple[int, int | None]]:
@@ -156,44 +165,69 @@ class Rolled:
         for part in self.gaps:
             yield from part.rows
 
-    def series(self, metric: uuid.UUID, aggregation: Any) -> Array:
-        """Windows of a metric: a structured array.
+    def series(self, aggregation: Any) -> list[Array]:
+        """Windows of each of the metrics: structured arrays."""
+        # A copy, since others may have been answered with the same.
+        values = numpy.array(
+            [
+                self._nothing if kept is None else kept.values[field]
+                for field in [self._fields[aggregation]]
+                for kept in (self.kept.get(m.id) for m in self.metrics)
+            ]
+        )
+        later = self._fill(aggregation, values)
+        self._values[aggregation] = values
+        values = values[:, self._wanted]
+        times = self._times[self._wanted]
+        there = ~numpy.isnan(values)
+        if there.all():
+            series = list(timeseries.of(times, values))
+        else:
+            series = [
+                timeseries.of(times[which], of_metric[which])
+                for which, of_metric in zip(there, values, strict=True)
+            ]
+        for i, behind in later.items():
+            series[i] = numpy.concatenate([series[i], behind])
+        return series
 
-        They begin with those of a whole block.
+    def _fill(self, aggregation: Any, values: Array) -> dict[int, Array]:
+        """Put what was read into the gaps.
+
+        :param values: shape (metrics, windows).
+        :return: what lies behind the last block, by the metric's position.
         """
         blocks = self._blocks
-        kept = self.kept.get(metric)
-        if kept is None:
-            values = numpy.full(blocks.number * self._windows, numpy.nan)
-        else:
-            # Others may have been answered with the same.
-            values = kept.values[self._fields[aggregation]].copy()
-        self._values[metric, aggregation] = values
-        later = []
-        for start, stop, gap in self._gaps.get(metric, ()):
+        later: dict[int, Array] = {}
+        for start, stop, gap in self._gaps:
+            owners = [self._positions[metric.id] for metric in gap.metrics]
             first = (start - blocks.first) // blocks.every
             end = None
             if stop is not None and stop != self._end():
                 end = (stop - blocks.first) // blocks.every
-            values[first:end] = numpy.nan
-            rows = gap.rows.get(metric)
-            if rows is None:
+            values[owners, first:end] = numpy.nan
+            found = {
+                self._positions[metric]: windows.compute(
+                    aggregation, gap.what, rows, start, stop
+                )
+                for metric, rows in gap.rows.items()
+            }
+            if not found:
                 continue
-            found = windows.compute(aggregation, gap.what, rows, start, stop)
-            times = found["timestamps"].view("int64")
-            inside = int(numpy.searchsorted(times, blocks.stop))
-            position = (times[:inside] - blocks.first) // blocks.every
-            values[position] = found["values"][:inside]
-            later.append(found[inside:])
-        there = ~numpy.isnan(values)
-        if there.all():
-            there = slice(None)
-        series = numpy.empty(len(values[there]), timeseries.DTYPE)
-        series["timestamps"] = self._times[there]
-        series["values"] = values[there]
-        if any(map(len, later)):
-            series = numpy.concatenate([series, *later])
-        return series
+            read = numpy.concatenate(list(found.values()))
+            owner = numpy.repeat(list(found), [*map(len, found.values())])
+            times = read["timestamps"].view("int64")
+            inside = times < blocks.stop
+            position = (times - blocks.first) // blocks.every
+            values[owner[inside], position[inside]] = read["values"][inside]
+            if not inside.all():
+                for i, series in found.items():
+                    later[i] = windows.cut(series, blocks.stop, self._stop)
+        return later
+
+    @functools.cached_property
+    def _nothing(self) -> Array:
+        return numpy.full(self._blocks.number * self._windows, numpy.nan)
 
     @functools.cached_property
     def _times(self) -> Array:
@@ -237,7 +271,7 @@ class Rolled:
             which = which & (kept.marked + rollup_lines.SKEW < self._now)
         open_ = numpy.arange(self._windows) >= final[which][:, None]
         for aggregation, field in self._fields.items():
-            values = self._values[metric, aggregation]
+            values = self._values[aggregation][self._positions[metric]]
             by_block = values.reshape(-1, self._windows)[which]
             by_block[open_] = numpy.nan
             yield rollup_lines.encode(

@@ -51,9 +51,9 @@ def cut(series: Array, start: int | None, stop: int | None) -> Array:
     """What of a structured array lies from `start` to before `stop`."""
     times = series["timestamps"].view("int64")
     if stop is not None:
-        series = series[: numpy.searchsorted(times, stop)]
+        series = series[: times.searchsorted(stop)]
     if start is not None:
-        series = series[numpy.searchsorted(times, start) :]
+        series = series[times.searchsorted(start) :]
     return series
 
 

@@ -135,8 +135,9 @@ def server(influxdb: client.Client) -> Findings:
         yield Finding(
             Level.WARN,
             "profiles",
-            "InfluxDB keeps profiles of itself, which takes a tenth of its time"
-            f" or more, and shows them to anybody: {influxdb.url}/debug/pprof",
+            "InfluxDB keeps profiles of itself, which takes a tenth of its"
+            " time or more, and shows them to anybody:"
+            f" {influxdb.url}/debug/pprof",
             "set pprof-disabled (INFLUXD_PPROF_DISABLED=true) and restart"
             " influxd",
         )
