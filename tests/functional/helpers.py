@@ -95,6 +95,7 @@ def read(driver, a_metric, method, seconds, start=None, stop=None, **more):
 
 def as_dict(series):
     times = series.timestamps.astype("datetime64[ns]").astype("int64")
+    assert (times[1:] > times[:-1]).all()
     return dict(zip(times.tolist(), series.values.tolist(), strict=True))
 
 

@@ -23,8 +23,9 @@ import sqlalchemy
 from gnocchi import archive_policy, utils
 from gnocchi import indexer as gnocchi_indexer
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
+from sqlalchemy import orm
 
-from gnocchi_influxdb import bookkeeping, resolve
+from gnocchi_influxdb import bookkeeping, postgresql, resolve
 
 METRIC = sqlalchemy_indexer.Metric.__table__
 LONG_AGO = datetime.datetime(2020, 1, 1)
@@ -268,6 +269,34 @@ def test_a_resource_is_restored_afterwards(
     tell(indexer_driver, list(metrics.values()))
     resource = indexer_driver.get_resource("generic", resources[0])
     assert resource.ended_at is None
+
+
+def test_waits_for_no_disk(indexer_driver, make_metric):
+    """Neither does `bookkeeping`; what comes after either of them does."""
+    ids = [str(make_metric()), str(make_metric())]
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+
+    def waits(session):
+        return session.scalar(sqlalchemy.text("SHOW synchronous_commit"))
+
+    engine = indexer_driver.facade.get_engine()
+    with engine.connect() as connection:
+        with orm.Session(connection) as session, session.begin():
+            # Neither the default nor what is to come.
+            session.execute(
+                sqlalchemy.text("SET SESSION synchronous_commit = 'local'")
+            )
+        for tell_ in (
+            lambda session: postgresql.receive(session, ids, now),
+            lambda session: postgresql.update(session, ids, [], now),
+        ):
+            with orm.Session(connection) as session, session.begin():
+                assert waits(session) == "local"
+                tell_(session)
+                assert waits(session) == "off"
+        with orm.Session(connection) as session, session.begin():
+            assert waits(session) == "local"
+            session.execute(sqlalchemy.text("RESET synchronous_commit"))
 
 
 @pytest.mark.parametrize("others", [0, 1])

@@ -577,6 +577,49 @@ def test_resampled(keeping, computing, clock, indexer_driver):
                 )
 
 
+def test_rates_are_resampled_from_what_was_before(
+    make_conf, clock, indexer_driver
+):
+    """The first difference of rates needs one that lies out of the range,
+    where that of others begins with it."""
+    keeping = InfluxDBStorage(make_conf().storage)
+    computing = InfluxDBStorage(make_conf(influxdb_rollups=False).storage)
+    methods = ["std", "rate:std"]
+    m = metric(hours(methods))
+    clock.now = NOW - 40 * DAY
+    start = NOW // DAY * DAY - 25 * DAY
+    write(keeping, {m: series(1, start - 3 * DAY, NOW)}, indexer_driver)
+    clock.now = NOW
+    more = {"methods": methods, "resample": numpy.timedelta64(1, "D")}
+    for _ in range(2):
+        assert_alike(
+            read_all(computing, [m], start, NOW - DAY, **more),
+            read_all(keeping, [m], start, NOW - DAY, **more),
+        )
+
+
+@pytest.mark.parametrize("stop", [None, NOW + 4 * DAY + HOUR])
+def test_measures_of_the_future(
+    keeping, computing, clock, indexer_driver, stop
+):
+    metrics = [metric(hours(["mean", "std"])) for _ in range(3)]
+    clock.now = NOW - 40 * DAY
+    # One has them, one has some behind the stop only, and one has none.
+    points = [
+        series(i, NOW - 30 * DAY, NOW + ahead) | {NOW + 5 * DAY: 1.0}
+        for i, ahead in enumerate((3 * DAY, 0))
+    ]
+    points.append(series(3, NOW - 30 * DAY, NOW))
+    write(keeping, dict(zip(metrics, points, strict=True)), indexer_driver)
+    clock.now = NOW
+    more = {"methods": ["mean", "std"]}
+    for _ in range(2):
+        assert_alike(
+            read_all(computing, metrics, NOW - 25 * DAY, stop, **more),
+            read_all(keeping, metrics, NOW - 25 * DAY, stop, **more),
+        )
+
+
 def test_large_batches_are_marked_once(
     influxdb, make_conf, clock, indexer_driver
 ):

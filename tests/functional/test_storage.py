@@ -281,6 +281,20 @@ def test_a_hundred_metrics_in_one_call(driver, indexer_driver):
             )
 
 
+def test_policies_that_differ_in_their_names_only(driver, indexer_driver):
+    points = {
+        metric(policy((1000, 60), name=name)): {T0: value}
+        for name, value in (("one", 1.0), ("other", 2.0))
+    }
+    write(driver, points, indexer_driver)
+    answers = driver.get_aggregated_measures(
+        {m: [aggregation(m, "mean", 60)] for m in points}
+    )
+    for m, of_metric in points.items():
+        (found,) = answers[m].values()
+        assert list(as_dict(found).values()) == list(of_metric.values())
+
+
 def test_existence(driver, indexer_driver):
     a_policy = policy((1000, 60))
     known, unknown = metric(a_policy), metric(a_policy)
