@@ -39,8 +39,12 @@ def ids(what: str, number: int) -> list[uuid.UUID]:
 
 
 def newest_time() -> int:
-    """The time of the history's newest measure, in seconds: a whole hour."""
-    return int(_STARTED) // 3600 * 3600
+    """Where the history ends, in seconds: the next whole hour.
+
+    Who reads up to the present reads an hour that is not over yet, of which
+    the influxdb driver keeps no aggregates.
+    """
+    return int(_STARTED) // 3600 * 3600 + 3600
 
 
 def polled_time() -> int:

@@ -25,6 +25,12 @@ import sqlalchemy
 
 # A row is locked with the very lock that an UPDATE takes. The resource is
 # only looked at.
+#
+# The transaction has nothing else in it, so its COMMIT need not wait for the
+# disk, which may take longer than all the rest: if PostgreSQL crashes in the
+# next half second, last_measure_timestamp is an older one until the next
+# measure, and what is left is consistent.
+# https://www.postgresql.org/docs/current/wal-async-commit.html
 _STATEMENT = """
 WITH due AS (
     SELECT metric.id, resource.ended_at IS NOT NULL AS has_ended
