@@ -48,10 +48,10 @@ def newest_time() -> int:
 
 
 def polled_time() -> int:
-    """When polling begins, in seconds: a whole hour.
+    """When polling and POSTs begin, in seconds: a whole hour.
 
-    Ahead of the clock, since what is polled is never late, however long the
-    run takes; the influxdb driver writes a line more for what is.
+    Ahead of the clock, so that none is late however long the run takes; the
+    influxdb driver writes a line more for what is.
     """
     return newest_time() + 86400
 

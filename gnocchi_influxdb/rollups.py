@@ -167,14 +167,12 @@ class Rolled:
 
     def series(self, aggregation: Any) -> list[Array]:
         """Windows of each of the metrics: structured arrays."""
-        # A copy, since others may have been answered with the same.
-        values = numpy.array(
-            [
-                self._nothing if kept is None else kept.values[field]
-                for field in [self._fields[aggregation]]
-                for kept in (self.kept.get(m.id) for m in self.metrics)
-            ]
-        )
+        # Not what was answered: others may have been answered with the same.
+        shape = len(self.metrics), self._blocks.number * self._windows
+        values = numpy.full(shape, numpy.nan)
+        for metric, kept in self.kept.items():
+            of_metric = kept.values[self._fields[aggregation]]
+            values[self._positions[metric]] = of_metric
         later = self._fill(aggregation, values)
         self._values[aggregation] = values
         values = values[:, self._wanted]
@@ -184,8 +182,8 @@ class Rolled:
             series = list(timeseries.of(times, values))
         else:
             series = [
-                timeseries.of(times[which], of_metric[which])
-                for which, of_metric in zip(there, values, strict=True)
+                timeseries.of(times[which], found[which])
+                for which, found in zip(there, values, strict=True)
             ]
         for i, behind in later.items():
             series[i] = numpy.concatenate([series[i], behind])
@@ -224,10 +222,6 @@ class Rolled:
                 for i, series in found.items():
                     later[i] = windows.cut(series, blocks.stop, self._stop)
         return later
-
-    @functools.cached_property
-    def _nothing(self) -> Array:
-        return numpy.full(self._blocks.number * self._windows, numpy.nan)
 
     @functools.cached_property
     def _times(self) -> Array:

@@ -12,7 +12,7 @@
 """gnocchi-influxdb check, as a monitoring system runs it."""
 
 import pytest
-from stack import api, find_influxdb_server
+from stack import api
 
 from .helpers import (
     bucket,
@@ -303,23 +303,22 @@ def test_health_is_what_the_server_says(used):
     assert used.server.version in of(found, "version")[0]["text"]
 
 
-def test_profiles(used, tmp_path):
+@pytest.mark.only_2x("memory is not watched elsewhere")
+def test_profiles(used, fresh_influxd, tmp_path):
     """InfluxDB 2.x keeps them unless told otherwise, for all to see."""
     _, found = used.json("check")
     assert of(found, "profiles") == []
-    if used.server.release == 1:
-        return
-
-    server = find_influxdb_server(may_build=False)
+    server = fresh_influxd
+    conf = used.write_configuration(
+        tmp_path / "other.conf",
+        influxdb_url=server.url,
+        influxdb_token=server.token,
+        influxdb_org=server.org,
+    )
+    server.stop()
     server.has_profiles = True
-    with server:
-        conf = used.write_configuration(
-            tmp_path / "other.conf",
-            influxdb_url=server.url,
-            influxdb_token=server.token,
-            influxdb_org=server.org,
-        )
-        _, found = used.json("check", conf=conf)
+    server.start()
+    _, found = used.json("check", conf=conf)
     (line,) = of(found, "profiles")
     assert line["level"] == "WARN"
     assert f"{server.url}/debug/pprof" in line["text"]
