@@ -37,6 +37,9 @@ from gnocchi_influxdb import flux
 
 Array = numpy.typing.NDArray[Any]
 
+# To make one takes longer than anything else that is done for a metric.
+_NO_WINDOWS = carbonara.make_timeseries([], [])
+
 #: Largest calendar period, ns: what a range has to be widened by to hold the
 #: whole of the last one. By Gnocchi's own letters.
 _DAY = 24 * 3600 * 10**9
@@ -88,7 +91,7 @@ def is_rate(method: str) -> bool:
 
 def empty(aggregation: Any) -> Any:
     """An aggregated series without a value."""
-    return carbonara.AggregatedTimeSerie(aggregation)
+    return carbonara.AggregatedTimeSerie(aggregation, _NO_WINDOWS)
 
 
 def floor(ns: int, every: int) -> int:

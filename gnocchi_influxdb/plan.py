@@ -84,8 +84,8 @@ class Plan:
         return [
             metric
             for job in self.jobs
+            if any(self._is_short(job.metrics[0], a) for a in job.aggregations)
             for metric in job.metrics
-            if any(self._is_short(metric, a) for a in job.aggregations)
         ]
 
     def bound(self, newest: Mapping[uuid.UUID, int | None]) -> None:

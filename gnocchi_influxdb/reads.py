@@ -70,10 +70,18 @@ class _Call:
         # Times of the newest points of the metrics that were looked at; None
         # for a metric without a point.
         self._newest: dict[uuid.UUID, int | None] = {}
+        # Aggregations of which nothing that is asked for can be too old.
+        self._recent: set[Any] = set()
 
     def answer(self) -> dict[Any, dict[Any, Any]]:
         self._look_up_newest(self._plan.need_newest())
         self._plan.bound(self._newest)
+        self._recent = {
+            a
+            for job in self._plan.jobs
+            for a in job.aggregations
+            if self._is_recent(a)
+        }
         jobs, rolled = self._sort(self._plan.jobs)
         self._run(jobs, rolled)
         answers: dict[Any, dict[Any, Any]] = {
@@ -99,12 +107,9 @@ class _Call:
                 *(read.seen() for read in rolled)
             ),
         )
-        for metric, series in answers.items():
-            for aggregation in series:
-                if not self._span.is_empty(aggregation):
-                    series[aggregation] = self._finish(
-                        metric, series[aggregation]
-                    )
+        for aggregation in {a for of_one in answers.values() for a in of_one}:
+            if not self._span.is_empty(aggregation):
+                self._finish(aggregation, answers)
         return answers
 
     def _require_existence(
@@ -115,7 +120,11 @@ class _Call:
             metric
             for metric, series in answers.items()
             if metric.id not in seen
-            or any(map(self._may_be_outdated, series.values()))
+            or any(
+                self._may_be_outdated(one)
+                for aggregation, one in series.items()
+                if aggregation not in self._recent
+            )
         )
         for metric in answers:
             if metric.id not in seen and self._newest[metric.id] is None:
@@ -175,6 +184,21 @@ class _Call:
 
     # What to make of it ----------------------------------------------------
 
+    def _is_recent(self, aggregation: Any) -> bool:
+        """Whether all of its windows in the range count.
+
+        None lies a timespan or more before the newest, which is in the range
+        or before the present.
+        """
+        start, stop = self._span.windows(aggregation)
+        return (
+            aggregation.timespan is not None
+            and start is not None
+            and stop is not None
+            and start
+            > max(stop, self._now) - aggregates.ns_of(aggregation.timespan)
+        )
+
     def _may_be_outdated(self, series: Any) -> bool:
         """Whether a window may lie too far behind one not asked for."""
         timespan = series.aggregation.timespan
@@ -185,15 +209,28 @@ class _Call:
             and _time(series.first) <= self._now - aggregates.ns_of(timespan)
         )
 
-    def _finish(self, metric: Any, series: Any) -> Any:
+    def _finish(
+        self,
+        aggregation: Any,
+        answers: Mapping[Any, dict[Any, Any]],
+    ) -> None:
         """Cut off what is too old, resample, cut to what was asked for."""
-        span, aggregation = self._span, series.aggregation
-        if aggregation.timespan is not None:
-            series = self._truncated(metric, series)
-        if span.sampling is not None:
-            series = aggregates.resample(series, span.sampling)
-        series.ts = windows.cut(series.ts, span.first(aggregation), span.stop)
-        return series
+        span = self._span
+        first = span.first(aggregation)
+        may_be_old = (
+            aggregation.timespan is not None
+            and aggregation not in self._recent
+        )
+        for metric, of_metric in answers.items():
+            series = of_metric.get(aggregation)
+            if series is None:
+                continue
+            if may_be_old:
+                series = self._truncated(metric, series)
+            if span.sampling is not None:
+                series = aggregates.resample(series, span.sampling)
+            series.ts = windows.cut(series.ts, first, span.stop)
+            of_metric[aggregation] = series
 
     def _truncated(self, metric: Any, series: Any) -> Any:
         """Without what lies a timespan or more before the newest value."""
