@@ -45,9 +45,11 @@ class Query:
     stop: int | None = None
     every: int = 0
     limit: int | None = None
-    #: With `ROLLUPS`, which are asked for, and the fields.
+    #: With `ROLLUPS`, which are asked for, and the fields; and what else is
+    #: asked in the same request, of the time that nothing is kept of yet.
     blocks: rollup_response.Range | None = None
     fields: tuple[str, ...] = ()
+    tail: "Query | None" = None
 
     def is_empty(self) -> bool:
         """Whether nothing lies in its range; InfluxDB takes that amiss."""

@@ -17,17 +17,19 @@ See `rollup_lines` for what a block is and when it counts.
 import binascii
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb import exceptions, influxql_response
+from gnocchi_influxdb import exceptions, influxql_response, timeseries
 from gnocchi_influxdb import rollup_lines as lines
 
 Array = numpy.typing.NDArray[Any]
+
+_NOTHING = numpy.empty(0, timeseries.DTYPE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,25 +68,33 @@ class Kept:
     :ivar marked: shape (blocks,), int64: by when the last late measure has
         reached InfluxDB; 0 without any.
     :ivar values: by field, shape (blocks * windows,): NaN without a point.
+    :ivar tail: what was asked for in the same request: a structured array;
+        None if nothing was, or InfluxDB could not answer it.
     """
 
     computed: Array
     marked: Array
     values: dict[str, Array]
+    tail: Array | None = None
 
 
 def parse(
-    body: bytes, fields: Sequence[str], range_: Range
+    body: bytes,
+    fields: Sequence[str],
+    range_: Range,
+    tail: str | None = None,
 ) -> dict[uuid.UUID, Kept]:
-    """What is kept of each metric; one without anything is absent.
+    """What is kept of each metric; one without is absent, tail or not.
 
-    :param body: MessagePack, with the columns time, late and `fields`.
+    :param body: MessagePack, with the columns time, late and `fields`, and
+        then with time and `tail`.
     :param fields: a block counts if each of them has it.
+    :param tail: the column of a second statement, if there is one.
     :raises QueryError: the server reports an error inside the answer.
     :raises ResponseError: it makes no sense.
     """
     try:
-        return _parse(body, fields, range_)
+        return _parse(body, fields, range_, tail)
     except influxql_response.MALFORMED as e:
         raise exceptions.ResponseError(
             f"An answer of InfluxDB about rollups makes no sense"
@@ -93,12 +103,21 @@ def parse(
 
 
 def _parse(
-    body: bytes, fields: Sequence[str], range_: Range
+    body: bytes, fields: Sequence[str], range_: Range, tail: str | None
 ) -> dict[uuid.UUID, Kept]:
-    metrics, counts, (times, marks, *texts) = _columns(body, len(fields))
-    if not metrics:
-        return {}
-    owners = numpy.repeat(numpy.arange(len(metrics)), counts)
+    answer = msgpack.unpackb(body, raw=True)
+    results = answer.get(b"results") or [answer]
+    _require_no_error(answer)
+    _require_no_error(results[0])
+    if len(results) > (1 if tail is None else 2):
+        raise ValueError("more results than statements")
+    metrics, counts, (times, marks, *texts) = _columns(
+        results[0], [lines.MARK, *fields]
+    )
+    if not {*map(type, marks)} <= {int, type(None)}:
+        raise ValueError("marks that are no integers")
+    tails = None if tail is None else _tails(results[1:], tail)
+    owners = numpy.repeat(numpy.arange(len(counts)), counts)
     by_field = [
         _decode(column, owners, len(metrics), range_) for column in texts
     ]
@@ -115,41 +134,67 @@ def _parse(
                 field: values[i]
                 for field, (_, values) in zip(fields, by_field, strict=True)
             },
+            None if tails is None else tails.get(metric, _NOTHING),
         )
         for i, metric in enumerate(metrics)
     }
 
 
+def _require_no_error(part: Mapping[bytes, Any]) -> None:
+    if b"error" in part:
+        raise exceptions.QueryError(
+            f"InfluxDB failed: {part[b'error'].decode(errors='replace')}"
+        )
+
+
 def _columns(
-    body: bytes, fields: int
+    result: Mapping[bytes, Any], names: Sequence[str]
 ) -> tuple[list[uuid.UUID], list[int], list[list[Any]]]:
     """Metrics, how many rows each has, and the columns of all rows."""
-    answer = msgpack.unpackb(body, raw=True)
-    (result,) = answer.get(b"results") or [answer]
-    for part in (answer, result):
-        if b"error" in part:
-            raise exceptions.QueryError(
-                f"InfluxDB failed: {part[b'error'].decode(errors='replace')}"
-            )
-    if result.get(b"partial"):
-        raise ValueError("the server left out points")
+    wanted = [b"time", *(name.encode() for name in names)]
     metrics = []
     counts = []
-    columns: list[list[Any]] = [[] for _ in range(2 + fields)]
+    columns: list[list[Any]] = [[] for _ in wanted]
+    if result.get(b"partial"):
+        raise ValueError("the server left out points")
     for series in result.get(b"series", ()):
         if series.get(b"partial"):
             raise ValueError("the server left out points")
-        metrics.append(uuid.UUID(series[b"tags"][b"metric"].decode()))
-        if len(series[b"columns"]) != len(columns):
+        if series[b"columns"] != wanted:
             raise ValueError("other columns")
+        metrics.append(uuid.UUID(series[b"tags"][b"metric"].decode()))
         rows = series[b"values"]
         counts.append(len(rows))
         of_metric = zip(*rows, strict=True)
         for column, values in zip(columns, of_metric, strict=True):
             column += values
-    if not {*map(type, columns[1])} <= {int, type(None)}:
-        raise ValueError("marks that are no integers")
     return metrics, counts, columns
+
+
+def _tails(
+    results: Sequence[Mapping[bytes, Any]], column: str
+) -> dict[uuid.UUID, Array] | None:
+    """The answer of the second statement; None if there is none.
+
+    What is wrong with it is found when it is asked alone.
+    """
+    if not results or b"error" in results[0]:
+        return None
+    metrics, counts, (times, values) = _columns(results[0], [column])
+    if (
+        len(set(metrics)) < len(metrics)
+        or not {*map(type, times)} <= {int}
+        or not {*map(type, values)} <= {int, float}
+    ):
+        return None
+    all_ = timeseries.of(
+        numpy.array(times, "datetime64[ns]"), numpy.array(values, "float64")
+    )
+    ends = numpy.cumsum(counts).tolist()
+    return {
+        metric: all_[end - count : end]
+        for metric, count, end in zip(metrics, counts, ends, strict=True)
+    }
 
 
 def _decode(

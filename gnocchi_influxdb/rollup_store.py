@@ -15,6 +15,7 @@ Nothing depends on them: what is not kept is computed from the points. So what
 fails is logged, and InfluxDB is not asked about them for some minutes.
 """
 
+import dataclasses
 import logging
 import math
 import time
@@ -57,24 +58,20 @@ class Store:
     def ask(
         self, query: queries.Query, metrics: Sequence[uuid.UUID]
     ) -> dict[uuid.UUID, rollup_response.Kept]:
-        """What is kept of some metrics.
+        """What is kept of some metrics, and what the query's tail asks for.
 
         :raises UnavailableError: nothing else can be read now, either.
         """
-        blocks = query.blocks
-        if blocks is None:
-            raise ValueError("no range")
         try:
-            body = self._client.influxql(
-                query.bucket,
-                influxql.rollups(
-                    metrics,
-                    query.fields,
-                    blocks.first - blocks.reach,
-                    blocks.stop,
-                ),
-            )
-            return rollup_response.parse(body, query.fields, blocks)
+            try:
+                return self._ask(query, metrics)
+            except exceptions.QueryError:
+                if query.tail is None:
+                    raise
+                # InfluxDB does not say what is wrong with the first of two
+                # statements, but that it was "not executed".
+                alone = dataclasses.replace(query, tail=None)
+                return self._ask(alone, metrics)
         except exceptions.UnavailableError:
             raise
         except exceptions.BucketNotFoundError:
@@ -82,6 +79,22 @@ class Store:
         except exceptions.InfluxDBError as e:
             self._pause("read", e)
             return {}
+
+    def _ask(
+        self, query: queries.Query, metrics: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, rollup_response.Kept]:
+        blocks = query.blocks
+        if blocks is None:
+            raise ValueError("no range")
+        statement = influxql.rollups(
+            metrics, query.fields, blocks.first - blocks.reach, blocks.stop
+        )
+        column = None
+        if query.tail is not None:
+            tail, column = query.tail.influxql(metrics)
+            statement = f"{statement}; {tail}"
+        body = self._client.influxql(query.bucket, statement)
+        return rollup_response.parse(body, query.fields, blocks, column)
 
     def keep(self, bucket: str, lines: Iterable[bytes]) -> None:
         """Write lines of `rollup_lines.encode`. Never raises."""

@@ -17,7 +17,6 @@ See `rollup_lines` for what is kept and when it counts.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import uuid
 from collections.abc import Iterator
@@ -27,9 +26,9 @@ import numpy
 import numpy.typing
 
 from gnocchi_influxdb import (
-    aggregates,
     plan,
     queries,
+    rollup_gaps,
     rollup_lines,
     rollup_response,
     timeseries,
@@ -40,8 +39,6 @@ Array = numpy.typing.NDArray[Any]
 
 # Ranges of a read that are computed each by itself, at most.
 _MOST_GAPS = 16
-# A block that is not over yet is kept again with so many windows more.
-_WINDOWS_MORE = 6
 
 
 class Rolled:
@@ -70,10 +67,9 @@ class Rolled:
         self.gaps: list[plan.Job] = []
         self._what = job.what
         self._blocks = blocks
-        self._windows = rollup_lines.windows(blocks.every)
-        self._starts = blocks.first + blocks.span * numpy.arange(blocks.number)
+        self._range = rollup_gaps.Gaps(blocks, start, stop, now)
+        self._windows = self._range.windows
         self._now = now
-        self._stop = stop
         self._fields = {
             a: rollup_lines.field(a.method, blocks.every)
             for a in self.aggregations
@@ -81,7 +77,7 @@ class Rolled:
         self._positions = {m.id: i for i, m in enumerate(self.metrics)}
         # With the start of each, and its end.
         self._gaps: list[tuple[int, int | None, plan.Job]] = []
-        self._groups: list[_Group] = []
+        self._groups: list[rollup_gaps.Group] = []
         # Of each aggregation, shape (metrics, windows).
         self._values: dict[Any, Array] = {}
         self._wanted = slice(
@@ -90,71 +86,77 @@ class Rolled:
         )
 
     def query(self) -> queries.Query:
-        """What asks for what is kept."""
+        """What asks for what is kept, and for what is newer."""
         return queries.Query(
             self.bucket,
             queries.ROLLUPS,
             blocks=self._blocks,
             fields=tuple(self._fields.values()),
+            tail=self._tail(),
         )
 
-    def _final(self, computed: Any) -> Array:
-        """How many windows of each block could be kept at a time.
+    def _tail(self) -> queries.Query | None:
+        start = self._range.tail
+        # Three reads are not worth it before it is known how many points
+        # there are.
+        if start is None or self._what == queries.ENDS:
+            return None
+        job = self._part(start, self._range.end, [])
+        return job.query()
 
-        :param computed: the time, or shape (..., blocks).
-        """
-        blocks = self._blocks
-        final: Array = (
-            computed - rollup_lines.CLOSED - self._starts
-        ) // blocks.every
-        return final.clip(0, self._windows)
+    def _part(
+        self, start: int, stop: int | None, metrics: list[Any]
+    ) -> plan.Job:
+        part = plan.Job(self.bucket, self._what, self.aggregations, metrics)
+        part.start = max(start - self._blocks.reach, 0)
+        part.stop = stop
+        return part
 
     def find_gaps(self) -> list[plan.Job]:
-        """The parts that are not kept, to be read."""
-        groups: dict[bytes, _Group] = {}
+        """The parts that are not kept and still to be read."""
+        groups: dict[bytes, rollup_gaps.Group] = {}
         computed = numpy.zeros(
             (len(self.metrics), self._blocks.number), "int64"
         )
         for metric, kept in self.kept.items():
             computed[self._positions[metric]] = kept.computed
-        final = self._final(computed)
+        final = self._range.final(computed)
         for metric, of_metric in zip(self.metrics, final, strict=True):
-            group = groups.setdefault(of_metric.tobytes(), _Group(of_metric))
+            group = groups.setdefault(
+                of_metric.tobytes(), rollup_gaps.Group(of_metric)
+            )
             group.metrics.append(metric)
         self._groups = list(groups.values())
         gaps: dict[tuple[int, int | None], list[Any]] = {}
         for group in self._groups:
-            for gap in self._gaps_in(group.final):
+            for gap in self._range.of(group.final):
                 gaps.setdefault(gap, []).extend(group.metrics)
         if len(gaps) > _MOST_GAPS:
-            gaps = {(self._blocks.first, self._end()): list(self.metrics)}
+            gaps = {(self._blocks.first, self._range.end): list(self.metrics)}
         for (start, stop), metrics in gaps.items():
-            part = plan.Job(
-                self.bucket, self._what, self.aggregations, metrics
-            )
-            part.start = max(start - self._blocks.reach, 0)
-            part.stop = stop
-            self.gaps.append(part)
+            part = self._part(start, stop, metrics)
             self._gaps.append((start, stop, part))
-        return self.gaps
+            self.gaps.append(part)
+        return [
+            part
+            for start, stop, part in self._gaps
+            if not self._is_in_tail(start, stop, part)
+        ]
 
-    def _gaps_in(self, final: Array) -> Iterator[tuple[int, int | None]]:
-        blocks = self._blocks
-        for i, j in _runs(final < self._windows):
-            start = int(self._starts[i] + final[i] * blocks.every)
-            if j < blocks.number:
-                yield start, int(self._starts[j])
-            elif self._stop is None or start < self._stop:
-                yield start, self._end()
-
-    def _end(self) -> int | None:
-        """End of what is read, so that it makes whole blocks."""
-        if self._stop is None:
-            return None
-        closed = aggregates.floor(
-            self._now - rollup_lines.CLOSED, self._blocks.every
-        )
-        return max(self._stop, min(closed, self._blocks.stop))
+    def _is_in_tail(
+        self, start: int, stop: int | None, part: plan.Job
+    ) -> bool:
+        """Whether a part was asked for together with what is kept."""
+        tail = self._range.tail
+        if tail is None or start < tail or stop != self._range.end:
+            return False
+        for metric in part.metrics:
+            kept = self.kept.get(metric.id)
+            if kept is None or kept.tail is None:
+                return False
+            if len(kept.tail):
+                part.rows[metric.id] = kept.tail
+        return True
 
     def seen(self) -> Iterator[uuid.UUID]:
         """Metrics that have a point, in the range or elsewhere."""
@@ -201,7 +203,7 @@ class Rolled:
             owners = [self._positions[metric.id] for metric in gap.metrics]
             first = (start - blocks.first) // blocks.every
             end = None
-            if stop is not None and stop != self._end():
+            if stop is not None and stop != self._range.end:
                 end = (stop - blocks.first) // blocks.every
             values[owners, first:end] = numpy.nan
             found = {
@@ -220,7 +222,9 @@ class Rolled:
             values[owner[inside], position[inside]] = read["values"][inside]
             if not inside.all():
                 for i, series in found.items():
-                    later[i] = windows.cut(series, blocks.stop, self._stop)
+                    later[i] = windows.cut(
+                        series, blocks.stop, self._range.stop
+                    )
         return later
 
     @functools.cached_property
@@ -236,18 +240,19 @@ class Rolled:
 
         :param oldest: what has its place before that (ns) is not kept.
         """
-        final = self._final(self._now)
-        recent = (rollup_lines.place(self._starts) >= oldest) & (final > 0)
+        range_ = self._range
+        final = range_.final(self._now)
+        recent = (rollup_lines.place(range_.starts) >= oldest) & (final > 0)
         seen: set[uuid.UUID] | None = None
         for group in self._groups:
             more = recent & (
-                (final >= group.final + _WINDOWS_MORE)
+                (final >= group.final + range_.more)
                 | (final == self._windows) & (group.final < final)
             )
             # It is read only as far as it is asked for.
             more[-1] &= any(
-                stop is None or stop == self._end()
-                for _start, stop in self._gaps_in(group.final)
+                stop is None or stop == range_.end
+                for _start, stop in range_.of(group.final)
             )
             if not more.any():
                 continue
@@ -272,26 +277,7 @@ class Rolled:
                 metric,
                 field,
                 self._blocks.every,
-                self._starts[which],
+                self._range.starts[which],
                 by_block,
                 self._now,
             )
-
-
-@dataclasses.dataclass
-class _Group:
-    """Metrics of which the same is kept.
-
-    :ivar final: shape (blocks,), how many windows of each are.
-    """
-
-    final: Array
-    metrics: list[Any] = dataclasses.field(default_factory=list)
-
-
-def _runs(flags: Array) -> list[tuple[int, int]]:
-    """Where runs of true begin and end."""
-    edges = numpy.flatnonzero(
-        numpy.diff(flags, prepend=False, append=False)
-    ).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))

@@ -22,11 +22,14 @@ from gnocchi import storage
 
 from gnocchi_influxdb import (
     exceptions,
+    influxql,
     queries,
     rollup_lines,
     rollup_response,
     rollup_store,
+    sparse,
 )
+from gnocchi_influxdb.client import Client
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from .helpers import (
@@ -156,13 +159,13 @@ def kept_fields(server, driver, a_metric):
     }
 
 
-def when_kept(driver, a_metric, method, start):
-    """When the computing of a block of hours began."""
-    field = rollup_lines.field(method, HOUR)
+def when_kept(driver, a_metric, method, start, every=HOUR):
+    """When the computing of a block began."""
+    field = rollup_lines.field(method, every)
     query = queries.Query(
         driver.buckets.name(a_metric.archive_policy),
         queries.ROLLUPS,
-        blocks=rollup_response.Range(HOUR, start, 1, 0),
+        blocks=rollup_response.Range(every, start, 1, 0),
         fields=(field,),
     )
     kept = driver._rollups.ask(query, [a_metric.id])[a_metric.id]
@@ -261,12 +264,100 @@ def test_open_block_is_kept_as_it_grows(
     assert [w for w, v in answer.items() if v == 123456.0] == [
         today + i * HOUR for i in range(12)
     ]
-    assert when_kept(keeping, m, "mean", today) == NOW
-    # Now a quarter of a day is new, and is kept with what was before.
-    clock.now += HOUR
+    # It was kept again, with what was kept before.
+    assert when_kept(keeping, m, "mean", today) == NOW + 5 * HOUR
+    assert read(keeping, m, "mean", 3600, start) == answer
+    # Not the end of another window yet, and then it is.
+    clock.now += HOUR // 2
+    assert read(keeping, m, "mean", 3600, start) == answer
+    assert when_kept(keeping, m, "mean", today) == NOW + 5 * HOUR
+    clock.now += HOUR // 2
     assert read(keeping, m, "mean", 3600, start) == answer
     assert when_kept(keeping, m, "mean", today) == NOW + 6 * HOUR
-    assert read(keeping, m, "mean", 3600, start) == answer
+
+
+def test_short_windows_are_kept_again_by_the_half_hour(
+    keeping, clock, indexer_driver
+):
+    m = metric(policy((100000, 60), (100000, 600), methods=["mean"]))
+    day = NOW // DAY * DAY
+    start = day - 5 * DAY
+    clock.now = start
+    write(keeping, {m: series(6, start, NOW, 60 * NS)}, indexer_driver)
+    times = []
+    for minutes in range(0, 70, 10):
+        clock.now = NOW + minutes * 60 * NS
+        read(keeping, m, "mean", 600, start)
+        times.append(when_kept(keeping, m, "mean", NOW - HOUR, 600 * NS))
+    # The block began at 12:00; what is over for 45 minutes can be kept.
+    assert times[:2] == [0, 0]
+    minutes = [(t - NOW) // (60 * NS) for t in times[2:]]
+    assert minutes == [20, 20, 20, 50, 50]
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """What is asked in InfluxQL, request by request."""
+    asked = []
+    original = Client.influxql
+
+    def influxql(self, bucket, statement, *more):
+        asked.append(statement)
+        return original(self, bucket, statement, *more)
+
+    monkeypatch.setattr(Client, "influxql", influxql)
+    return asked
+
+
+@pytest.mark.parametrize("method", ["mean", "count", "std", "rate:max"])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_repeated_read_is_one_request(
+    keeping, computing, clock, indexer_driver, statements, method, is_open
+):
+    metrics = [metric(hours()) for _ in range(3)]
+    points = {
+        m: series(i, NOW - 30 * DAY, NOW, share=(1, 0.1, 0.5)[i])
+        for i, m in enumerate(metrics)
+    }
+    # One of them is silent since a week.
+    points[metrics[2]] = {
+        t: v for t, v in points[metrics[2]].items() if t < NOW - 7 * DAY
+    }
+    clock.now = NOW - 30 * DAY
+    write(keeping, points, indexer_driver)
+    clock.now = NOW
+    stop = NOW + HOUR if is_open else NOW - 3 * DAY
+    window = metrics, NOW - 29 * DAY, stop, [method]
+    first = read_all(keeping, *window)
+    statements.clear()
+    assert_alike(read_all(keeping, *window), first)
+    (statement,) = statements
+    assert (";" in statement) is is_open
+    assert_alike(read_all(computing, *window), first)
+
+
+def test_what_is_newer_may_fail(
+    keeping, computing, clock, indexer_driver, statements, monkeypatch
+):
+    """Then it is asked alone, and nothing else suffers."""
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: series(8, NOW - 30 * DAY, NOW)}, indexer_driver)
+    clock.now = NOW
+    window = [m], NOW - 29 * DAY, NOW, ["mean"]
+    first = read_all(keeping, *window)
+    original = influxql.windows
+
+    def wrong(*arguments):
+        return original(*arguments).replace("mean(", "no_such_function(")
+
+    monkeypatch.setattr(influxql, "windows", wrong)
+    # All that is left is to read the points.
+    monkeypatch.setattr(sparse, "limit", lambda *_: 10**6)
+    statements.clear()
+    assert read_all(keeping, *window) == first
+    assert "no_such_function" in statements[0]
+    assert keeping._rollups.is_on
 
 
 @pytest.mark.parametrize("late", [True, False])

@@ -13,6 +13,7 @@
 
 import itertools
 import math
+import time
 
 import numpy
 import pytest
@@ -336,6 +337,20 @@ def test_truncation_follows_the_newest_aggregate(driver, indexer_driver):
     for method in ("std", "rate:mean"):
         assert list(read(driver, m, method, 60)) == wanted
         assert list(read(driver, m, method, 60, T0, newest)) == wanted[:2]
+
+
+def test_truncation_by_what_is_newer_than_the_range(driver, indexer_driver):
+    m = metric(policy((60, 60)))
+    minute = 60 * NS
+    now = time.time_ns() // minute * minute
+    points = {now - i * minute: float(i) for i in range(120)}
+    write(driver, {m: points}, indexer_driver)
+    start, stop = now - 90 * minute, now - 45 * minute
+    for method in ("mean", "rate:mean"):
+        # Of the hour that counts; more than one lies in the range.
+        assert list(read(driver, m, method, 60, start, stop)) == [
+            now - i * minute for i in range(59, 45, -1)
+        ]
 
 
 def test_late_points_and_last_write_wins(driver, indexer_driver):
