@@ -141,6 +141,8 @@ class Asker:
         points = self._few_points(query, ids)
         if query.what == queries.ENDS:
             return self._ends(query, ids, points)
+        if points is not None and query.what == queries.POINTS:
+            return points
         if points is not None:
             return {
                 metric: sparse.aggregate(of_metric, query.every, query.what)
@@ -188,20 +190,23 @@ class Asker:
     def _few_points(
         self, query: queries.Query, ids: Sequence[uuid.UUID]
     ) -> Rows | None:
-        """Points to aggregate here, None where that is not the quicker way."""
+        """Points, as long as they are few; None where there are too many.
+
+        To aggregate them here is the quicker way then.
+        """
         if self._language != "auto" or query.bucket in self._flux_only:
             return None
-        most = choice.points_a_window(query, len(ids))
+        most = limit = choice.most_points(query, len(ids))
+        if query.what != queries.POINTS:
+            most = choice.points_a_window(query, len(ids))
+            limit = sparse.limit(query.start, query.stop, query.every, most)
         here = query.bucket, query.every, most
         if not most or self._memory.is_dense(*here):
             return None
-        limit = sparse.limit(query.start, query.stop, query.every, most)
-        rows = self._ask_server(
-            dataclasses.replace(
-                query, what=queries.POINTS, every=0, limit=limit
-            ),
-            ids,
+        points = dataclasses.replace(
+            query, what=queries.POINTS, every=0, limit=limit
         )
+        rows = self._ask_server(points, ids)
         if sparse.all_below(rows, limit):
             return rows
         self._memory.note_dense(*here)
@@ -270,19 +275,20 @@ class Asker:
                 )
             return self._in_influxql(query, ids)
         text = query.flux(ids)
+        stream = response.Stream()
         try:
-            body = self._client.query(text)
+            self._client.query(text, stream)
         except exceptions.BucketNotFoundError:
             if self._is_absent(query.bucket):
                 return {}
             try:
-                body = self._client.query(text)  # made in between?
+                self._client.query(text, stream)  # made in between?
             except exceptions.BucketNotFoundError as e:
                 raise exceptions.AccessError(
                     f"{e}: it is there, but the token in [storage]"
                     " influxdb_token may not read it"
                 ) from None
-        return response.parse_flux(body)
+        return stream.close()
 
     def _is_absent(self, bucket: str) -> bool:
         """Whether a bucket that is not found is not hidden from the token.

@@ -37,6 +37,10 @@ _FEW_WINDOWS = 16
 #: down a chain of more than about 165 terms.
 METRICS_PER_QUERY = 50
 
+# Points in one answer in InfluxQL: it has 25 MB in the server then, and Flux
+# is no slower.
+_MOST_POINTS = 200000
+
 # Points a window up to which reading them is quicker than an aggregate of it,
 # for few metrics and for many, and than the three ends of a rate.
 _FEW_POINTS = 6
@@ -46,11 +50,28 @@ _FEW_POINTS_FOR_ENDS = 16
 
 def takes_influxql(query: queries.Query, metrics: int) -> bool:
     """Whether InfluxQL is the quicker language for some metrics."""
+    if query.what == queries.POINTS:
+        return query.limit is not None or _is_little(query, metrics)
     if metrics <= _FEW_METRICS:
         return True
-    if query.what == queries.POINTS:
-        return _is_little(query, metrics)
     return 0 < _windows(query) <= _FEW_WINDOWS
+
+
+def most_points(query: queries.Query, metrics: int) -> int:
+    """Points of each of a few metrics up to which InfluxQL is right.
+
+    InfluxDB holds the whole of such an answer, 120 bytes a point, before it
+    sends the first byte. One in Flux it sends as it goes.
+
+    :return: 0: the amount does not matter.
+    """
+    if (
+        query.what != queries.POINTS
+        or metrics > _FEW_METRICS
+        or _is_little(query, metrics)
+    ):
+        return 0
+    return _MOST_POINTS // metrics
 
 
 def points_a_window(query: queries.Query, metrics: int) -> int:

@@ -24,9 +24,11 @@ from gnocchi_influxdb import (
     connections,
     dialects,
     exceptions,
+    exchange,
     influxql_response,
     organization,
     replies,
+    response,
     retries,
     servers,
 )
@@ -130,13 +132,18 @@ class Client:
                 f" answers 204. Is [storage] influxdb_url right?"
             )
 
-    def query(self, flux: str) -> bytes:
-        """Answer of a Flux query: CSV with a header, without annotations."""
+    def query(self, flux: str, stream: response.Stream | None = None) -> bytes:
+        """Answer of a Flux query: CSV with a header, without annotations.
+
+        :param stream: what the answer is handed on to, so that it is never
+            there as a whole; nothing is returned then.
+        """
         reply = self._request(
             "POST",
             self._api.flux_path,
             json.dumps({"query": flux, "dialect": _DIALECT}).encode(),
             {"Content-Type": "application/json", "Accept": "application/csv"},
+            stream,
         )
         data: bytes = reply.data
         return data
@@ -257,13 +264,16 @@ class Client:
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        stream: response.Stream | None = None,
     ) -> Any:
         """One request, repeated while that may help.
 
         :return: the answer, read to its end.
         :raises InfluxDBError: for every status that is not success.
         """
-        return self._retrying(self._request_once, method, path, body, headers)
+        return self._retrying(
+            self._request_once, method, path, body, headers, None, stream
+        )
 
     def _request_once(
         self,
@@ -272,7 +282,12 @@ class Client:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         timeout: float | None = None,
+        stream: response.Stream | None = None,
     ) -> Any:
+        sink = None
+        if stream is not None:
+            stream.reset()
+            sink = stream.feed
         try:
             reply = self._connections.request(
                 method,
@@ -280,11 +295,12 @@ class Client:
                 body,
                 headers or {},
                 timeout or self._timeout,
+                sink,
             )
         except urllib3.exceptions.HTTPError as e:
             raise replies.transport_error(self.url, e) from None
         if self._server is None:
             self._server = servers.Server.of(reply.headers)
-        if 200 <= reply.status < 300:
+        if exchange.is_success(reply.status):
             return reply
         raise replies.error(self.url, self.org, path, reply)

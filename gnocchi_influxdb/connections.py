@@ -73,10 +73,12 @@ class Connections:
         body: bytes | None,
         headers: Mapping[str, str],
         timeout: float,
+        sink: exchange.Sink | None = None,
     ) -> Any:
         """Send a request once and read the answer, whatever its status.
 
         :param timeout: seconds.
+        :param sink: what the body is handed on to if the status is success.
         :return: with the attributes of `exchange.Reply`.
         :raises ConfigurationError: naming the option that is wrong.
         :raises urllib3.exceptions.HTTPError: there was no answer.
@@ -85,11 +87,11 @@ class Connections:
         # Errors take the variables of this frame with them.
         headers = exchange.Headers({**self._headers, **headers})
         reply = exchange.exchange(
-            pool, self._host, method, path, body, headers, timeout
+            pool, self._host, method, path, body, headers, timeout, sink
         )
         if reply is not None:
             return reply
-        return pool.urlopen(
+        reply = pool.urlopen(
             method,
             path,
             body=body,
@@ -98,7 +100,11 @@ class Connections:
             retries=False,
             redirect=False,
             assert_same_host=False,
+            preload_content=sink is None,
         )
+        if sink is not None:
+            _hand_on(reply, sink)
+        return reply
 
     def _make(self) -> None:
         conf = self._conf
@@ -123,3 +129,18 @@ class Connections:
         self._pool = api.rest_client.pool_manager.connection_from_url(
             self._url
         )
+
+
+def _hand_on(reply: Any, sink: exchange.Sink) -> None:
+    """Read urllib3's answer to its end."""
+    try:
+        if exchange.is_success(reply.status):
+            for data in reply.stream(exchange.PIECE):
+                sink(data)
+        else:
+            # Kept by the answer.
+            reply.data  # noqa: B018
+    except BaseException:
+        # Half of it may still come.
+        reply.close()
+        raise

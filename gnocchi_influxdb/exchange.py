@@ -20,7 +20,7 @@ read by http.client; connections, their TLS and their pool stay urllib3's.
 import http.client
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import urllib3
@@ -29,6 +29,11 @@ LOG = logging.getLogger(__name__)
 
 #: Longest body that is copied, to be sent together with the head, bytes.
 _COPIED = 2**16
+#: Bytes of an answer that are handed on at a time, where they are.
+PIECE = 2**20
+
+#: What takes an answer piece by piece.
+Sink = Callable[[bytes], None]
 
 
 class Headers(dict[str, str]):
@@ -49,6 +54,7 @@ class Reply(NamedTuple):
     """An answer, read to its end; as far as it matters the same as urllib3's.
 
     :ivar headers: a mapping that does not mind the case of a name.
+    :ivar data: the body; empty if it was handed on.
     """
 
     status: int
@@ -64,12 +70,14 @@ def exchange(
     body: bytes | None,
     headers: Mapping[str, str],
     timeout: float,
+    sink: Sink | None = None,
 ) -> Reply | None:
     """Send a request and read the answer, whatever its status.
 
     :param pool: urllib3.HTTPConnectionPool
     :param host: what the header Host is to say.
     :param timeout: seconds to wait for the server at each step.
+    :param sink: what the body is handed on to if the status is success.
     :return: None if nothing was sent, since there is no open connection or
         the request is a special one: leave it to `pool.urlopen`.
     :raises urllib3.exceptions.HTTPError: as `pool.urlopen` would.
@@ -82,7 +90,7 @@ def exchange(
     try:
         if connection.sock is None:
             return None
-        reply = _exchange(connection, method, head, body, timeout)
+        reply = _exchange(connection, method, head, body, timeout, sink)
     except TimeoutError:
         connection.close()
         raise urllib3.exceptions.ReadTimeoutError(
@@ -143,6 +151,7 @@ def _exchange(
     head: bytes,
     body: bytes | None,
     timeout: float,
+    sink: Sink | None,
 ) -> Reply:
     sock = connection.sock
     sock.settimeout(timeout)
@@ -156,7 +165,23 @@ def _exchange(
         pass  # It may have answered before it closed: that it is too much.
     answer = http.client.HTTPResponse(sock, method=method)
     answer.begin()
-    data = answer.read()
+    data = _read(answer, sink)
     if answer.will_close:
         connection.close()
     return Reply(answer.status, answer.headers, data)
+
+
+def _read(answer: http.client.HTTPResponse, sink: Sink | None) -> bytes:
+    if sink is None or not is_success(answer.status):
+        return answer.read()
+    while data := answer.read(PIECE):
+        sink(data)
+    if answer.length:
+        # Of a body whose length was announced this is not told otherwise.
+        raise http.client.IncompleteRead(b"", answer.length)
+    return b""
+
+
+def is_success(status: int) -> bool:
+    """Whether the server has done what it was asked."""
+    return 200 <= status < 300

@@ -27,6 +27,8 @@ import numpy
 from gnocchi_influxdb import csv_columns, exceptions, timeseries
 
 _ERROR = b",error,reference\r\n"
+# Bytes of an answer that are parsed at a time.
+_PIECE = 1 << 23
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII
 )
@@ -51,13 +53,80 @@ def parse_flux(body: bytes) -> dict[uuid.UUID, timeseries.TimeSeries]:
     :raises QueryError: the server reports an error inside the answer.
     :raises ResponseError: the answer is cut, or is not what InfluxDB sends.
     """
+    return timeseries.by_metric(_complete(body))
+
+
+class Stream:
+    """The same of an answer that comes piece by piece.
+
+    What has come is parsed and let go, so that there is never much more of it
+    than `_PIECE`. All is kept from where it is not the usual.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._runs: list[csv_columns.Run] = []
+        # The header of the table that the rest belongs to.
+        self._header = b""
+        self._rest: list[bytes] = []
+        self._size = 0
+        self._is_over = False
+        self._is_kept = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece, of any length.
+
+        :raises QueryError: as `parse_flux`.
+        :raises ResponseError: as `parse_flux`.
+        """
+        self._rest.append(data)
+        self._size += len(data)
+        self._is_kept = self._is_kept or b'"' in data
+        if self._size >= _PIECE and not self._is_kept:
+            self._parse()
+
+    def close(self) -> dict[uuid.UUID, timeseries.TimeSeries]:
+        """Points of each metric, once all has been fed.
+
+        :raises QueryError: as `parse_flux`.
+        :raises ResponseError: as `parse_flux`.
+        """
+        rest = self._header + b"".join(self._rest)
+        if rest or not self._is_over:
+            self._runs += _complete(rest)
+        runs = self._runs
+        self.reset()
+        return timeseries.by_metric(runs)
+
+    def _parse(self) -> None:
+        """Parse the whole lines of what is there."""
+        rest = self._header + b"".join(self._rest)
+        header = b""
+        # All before an empty line is complete by itself.
+        end = rest.rfind(b"\r\n\r\n") + 4
+        is_over = end > 3
+        if not is_over:
+            header = rest[: rest.find(b"\n") + 1]
+            end = rest.rfind(b"\n") + 1
+        if end > len(header):
+            try:
+                self._runs += csv_columns.runs(rest[:end])
+            except csv_columns.Unusual:
+                self._is_kept = True
+                return
+        self._is_over = is_over
+        self._header = header
+        self._rest = [rest[max(end, len(header)) :]]
+        self._size = len(self._rest[0])
+
+
+def _complete(body: bytes) -> list[csv_columns.Run]:
+    """The runs of an answer, or of the end of one."""
     if body.endswith(b"\r\n\r\n") or body == b"\r\n":
-        try:
-            if b'"' in body:
-                raise csv_columns.Unusual
-            return timeseries.by_metric(csv_columns.runs(body))
-        except csv_columns.Unusual:
-            return timeseries.by_metric(_runs(body))
+        return _tables(body)
     # After the report of an error there is no empty line.
     report = body.rfind(_ERROR)
     if report == 0 or (report > 0 and body[report - 1 : report] == b"\n"):
@@ -66,6 +135,15 @@ def parse_flux(body: bytes) -> dict[uuid.UUID, timeseries.TimeSeries]:
         "The answer of InfluxDB is cut, or is not one of InfluxDB: "
         f"{len(body)} bytes, the last ones are {body[-60:]!r}"
     )
+
+
+def _tables(body: bytes) -> list[csv_columns.Run]:
+    try:
+        if b'"' in body:
+            raise csv_columns.Unusual
+        return csv_columns.runs(body)
+    except csv_columns.Unusual:
+        return _runs(body)
 
 
 def _runs(body: bytes) -> list[csv_columns.Run]:

@@ -22,7 +22,7 @@ import re
 
 import pytest
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, exchange, response
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from . import proxy
@@ -51,11 +51,15 @@ def between(influxdb):
         yield harmful
 
 
-@pytest.fixture(params=["flux", "influxql"])
-def driver(request, make_conf, between):
-    return make_driver(
-        make_conf, between, influxdb_query_language=request.param
-    )
+@pytest.fixture(params=["flux", "influxql", "pieces"])
+def driver(request, make_conf, between, monkeypatch):
+    language = request.param
+    if language == "pieces":
+        # As an answer in Flux is taken that is long.
+        monkeypatch.setattr(exchange, "PIECE", 100)
+        monkeypatch.setattr(response, "_PIECE", 500)
+        language = "flux"
+    return make_driver(make_conf, between, influxdb_query_language=language)
 
 
 def make_driver(make_conf, between, **options):
@@ -146,6 +150,25 @@ def test_cut_off(driver, between, stored, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_shorter_than_announced(driver, between, stored, method):
+    whole = read_all(driver, stored, method)
+
+    def cut(request, answer):
+        return answer if not is_query(request) else announced(answer)[:-20]
+
+    def announced(answer):
+        return rebuilt(answer, content(answer))
+
+    # The first connection is urllib3's, and so is one after a failure.
+    for _ in range(2):
+        between.after = cut
+        with pytest.raises(exceptions.UnavailableError):
+            read_all(driver, stored, method)
+        between.after = None
+        assert read_all(driver, stored, method) == whole
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("framing", ["length", "close"])
 def test_cut_by_something_that_hides_it(
     driver, between, stored, method, framing
@@ -173,6 +196,25 @@ def test_cut_by_something_that_hides_it(
             read_all(driver, stored, method)
     between.after = shorten
     assert read_all(driver, stored, method) == whole
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_repeated_after_a_part(driver, between, stored, method):
+    """What came of the first answer counts for nothing."""
+    whole = read_all(driver, stored, method)
+    driver.conf._conf.set_override("influxdb_max_retries", 2, "storage")
+    patient = InfluxDBStorage(driver.conf)
+    cuts = [0.9, 0.7]
+
+    def cut(request, answer):
+        if not is_query(request) or not cuts:
+            return answer
+        head, body = split(answer)
+        return head + body[: int(len(body) * cuts.pop())]
+
+    between.after = cut
+    assert read_all(patient, stored, method) == whole
+    assert not cuts
 
 
 def test_cut_at_the_end_of_a_line(driver, between, stored):
@@ -341,12 +383,15 @@ def test_error_of_a_query(driver, between, stored):
         return None
 
     between.before = garble
-    between.requests.clear()
-    with pytest.raises(exceptions.InfluxDBError) as error:
-        read_all(driver, stored, "mean")
-    assert not isinstance(error.value, exceptions.UnavailableError)
-    # Nothing that would be repeated.
-    assert len([r for r in between.requests if is_query(r)]) == 1
+    # Over a connection that is open, and over a new one.
+    for reader in (driver, InfluxDBStorage(driver.conf)):
+        between.requests.clear()
+        with pytest.raises(exceptions.InfluxDBError) as error:
+            read_all(reader, stored, "mean")
+        assert not isinstance(error.value, exceptions.UnavailableError)
+        assert "form" in str(error.value).lower()
+        # Nothing that would be repeated.
+        assert len([r for r in between.requests if is_query(r)]) == 1
 
 
 # Statuses ------------------------------------------------------------------

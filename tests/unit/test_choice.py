@@ -11,6 +11,7 @@
 # under the License.
 """Which language and which read, by what was measured."""
 
+import dataclasses
 import time
 
 import pytest
@@ -44,6 +45,9 @@ def query(what, days, every=HOUR, stop=None):
         ("mean", 16 / 24, 50, False),
         (queries.POINTS, 1, 50, True),
         (queries.POINTS, 30, 50, False),
+        (queries.POINTS, 60, 1, True),
+        (queries.POINTS, 61, 1, False),
+        (queries.POINTS, None, 1, False),
         (queries.NEWEST, None, 50, False),
     ],
 )
@@ -51,6 +55,25 @@ def test_language(what, days, metrics, influxql, stop):
     every = 0 if what in (queries.POINTS, queries.NEWEST) else HOUR
     asked = query(what, days, every, stop)
     assert choice.takes_influxql(asked, metrics) is influxql
+
+
+def test_language_of_limited_points():
+    asked = dataclasses.replace(query(queries.POINTS, None, 0), limit=5)
+    assert choice.takes_influxql(asked, 50)
+
+
+@pytest.mark.parametrize(
+    ("what", "days", "metrics", "most"),
+    [
+        (queries.POINTS, 60, 1, 0),
+        (queries.POINTS, 61, 1, 200000),
+        (queries.POINTS, None, 4, 50000),
+        (queries.POINTS, None, 5, 0),
+        ("mean", None, 1, 0),
+    ],
+)
+def test_points_that_influxql_may_have(what, days, metrics, most):
+    assert choice.most_points(query(what, days), metrics) == most
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import decimal
 import itertools
 import math
 import re
+import tracemalloc
 import uuid
 from unittest import mock
 
@@ -542,3 +543,98 @@ def test_one_odd_field_is_taken_alike_both_ways(row, odd):
     except exceptions.ResponseError:
         fast = None
     assert fast == rows
+
+
+def streamed(body, lengths, piece):
+    """The same through a stream, in pieces of these lengths."""
+    stream = response.Stream()
+    # It may have been begun, and have failed.
+    stream.feed(b"_time,_value,metric\r\nx")
+    stream.reset()
+    with mock.patch.object(response, "_PIECE", piece):
+        start = 0
+        for length in itertools.cycle(lengths):
+            if start >= len(body):
+                break
+            stream.feed(body[start : start + length])
+            start += length
+        return stream.close()
+
+
+LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=5)
+PIECES = st.sampled_from([1, 10, 100, 1000, 10**6])
+
+
+@given(TABLES, st.integers(0, 2), LENGTHS, PIECES)
+@settings(deadline=None, max_examples=300)
+def test_streamed(tables, empty, lengths, piece):
+    body = b"".join(render(rows, order) for rows, order in tables)
+    body += b"\r\n" * (empty if tables else 1)
+    rows = list(itertools.chain.from_iterable(rows for rows, _ in tables))
+    with fast_only():
+        series = plain(streamed(body, lengths, piece))
+    assert bits(series) == bits(expected(rows))
+
+
+@pytest.mark.parametrize("piece", [1, 50, 200, 400])
+@pytest.mark.parametrize("length", [1, 7, 64, 1000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        OBSERVED,
+        OBSERVED_COUNTS,
+        OBSERVED_SEVERAL_TABLES,
+        OBSERVED_TWO_RESULTS,
+        OBSERVED_ERROR,
+        OBSERVED_ERROR[OBSERVED_ERROR.index(b",error") :],
+        OBSERVED + OBSERVED_ERROR[OBSERVED_ERROR.index(b",error") :],
+        OBSERVED[:-2] + OBSERVED_ERROR[OBSERVED_ERROR.index(b",error") :],
+        OBSERVED[:-2] + b",error,reference\r\n,because,\r\n",
+        OBSERVED.replace(b",_result,", b',"a\r\n\r\nb",'),
+        OBSERVED[:-2],
+        OBSERVED[:-1],
+        OBSERVED[: OBSERVED.rindex(b"2\r\n")],
+        b"\r\n",
+        b"",
+    ],
+)
+def test_streamed_is_the_same(body, length, piece):
+    try:
+        wanted = plain(response.parse_flux(body))
+    except exceptions.InfluxDBError as error:
+        with pytest.raises(type(error)):
+            streamed(body, [length], piece)
+    else:
+        assert plain(streamed(body, [length], piece)) == wanted
+
+
+@given(damaged(SNIPPETS), LENGTHS, PIECES)
+@settings(deadline=None, max_examples=400)
+def test_streamed_takes_nothing_else(body, lengths, piece):
+    try:
+        found = plain(streamed(body, lengths, piece))
+    except (exceptions.ResponseError, exceptions.QueryError):
+        return
+    assert bits(found) == bits(plain(response.parse_flux(body)))
+
+
+def test_streamed_is_never_there_as_a_whole():
+    rows = [(A, k * 10**9, k / 7) for k in range(20000)]
+    body = render(rows * 20)[: -len(b"\r\n")]
+    parts = [body[i : i + 2**16] for i in range(0, len(body), 2**16)]
+    stream = response.Stream()
+    with mock.patch.object(response, "_PIECE", 2**18):
+        tracemalloc.start()
+        try:
+            for part in parts:
+                # A copy, as it comes from a socket.
+                stream.feed(bytes(bytearray(part)))
+            stream.feed(b"\r\n")
+            _now, most = tracemalloc.get_traced_memory()
+            found = stream.close()
+        finally:
+            tracemalloc.stop()
+    (points,) = found.values()
+    assert len(points) == 20000
+    # 16 bytes a row are its time and value; parsing takes 10 times a piece.
+    assert most < 1.2 * 16 * 20 * len(rows) + 12 * 2**18 < len(body) / 2
