@@ -33,7 +33,7 @@ import numpy
 import numpy.typing
 from gnocchi import calendar, carbonara
 
-from gnocchi_influxdb import flux
+from gnocchi_influxdb import flux, grouped
 
 Array = numpy.typing.NDArray[Any]
 
@@ -104,50 +104,17 @@ def ceil(ns: int, every: int) -> int:
     return -(-ns // every) * every
 
 
-class GroupedPoints(carbonara.GroupedTimeSeries):  # type: ignore[misc]
-    """Points grouped by windows, for carbonara's methods.
+def compute_all(
+    points: Array, owners: Array, aggregation: Any
+) -> tuple[Array, Array]:
+    """Aggregate points of several metrics.
 
-    It differs from its base in two points. Windows are found by integers,
-    where carbonara goes through floats and puts the last 128 ns or so of a
-    window into the next one: a method must not depend on where it is
-    computed. And a difference counts only if the earlier point lies at most
-    one granularity before the window of the later one. That is what is left
-    in Gnocchi when measures arrive a window at a time, and it makes a rate
-    depend on the points near it alone, never on the range that was asked for.
-
-    :param ts: structured array, sorted by its unique `timestamps`.
-    :param granularity: timedelta64.
-    :param reach: whether that rule for differences applies; without it any
-        two neighbours count.
+    :param points: structured array, sorted by metric and time.
+    :param owners: shape (n,), int64: whose each point is, from 0 on.
+    :return: structured array, in the same order, and whose each window is.
     """
-
-    def __init__(
-        self, ts: Array, granularity: Any, reach: bool = True
-    ) -> None:
-        self.granularity = granularity
-        self.can_derive = True
-        self.start = None
-        self._reach = reach
-        self._ts = self._ts_for_derive = ts
-        every = numpy.timedelta64(granularity, "ns").astype("int64")
-        times = ts["timestamps"].astype("datetime64[ns]").view("int64")
-        self.indexes = (times // every * every).view("datetime64[ns]")
-        self.tstamps, self.counts = numpy.unique(
-            self.indexes, return_counts=True
-        )
-
-    def derived(self) -> "GroupedPoints":
-        """The differences, each at the time of its later point."""
-        differences = carbonara.make_timeseries(
-            self._ts["timestamps"][1:], numpy.diff(self._ts["values"])
-        )
-        if self._reach:
-            near = (
-                self._ts["timestamps"][:-1]
-                >= self.indexes[1:] - self.granularity
-            )
-            differences = differences[near]
-        return GroupedPoints(differences, self.granularity, self._reach)
+    metrics = grouped.GroupedMetrics(points, owners, aggregation.granularity)
+    return metrics.told_apart(_aggregate(metrics, aggregation).ts)
 
 
 def compute(points: Array, aggregation: Any) -> Any:
@@ -158,7 +125,7 @@ def compute(points: Array, aggregation: Any) -> Any:
     :return: carbonara.AggregatedTimeSerie.
     """
     return _aggregate(
-        GroupedPoints(points, aggregation.granularity), aggregation
+        grouped.GroupedPoints(points, aggregation.granularity), aggregation
     )
 
 
@@ -169,7 +136,7 @@ def rate_from_ends(
 
     The differences in a window add up to its last point less the one before
     its first; and that one counts exactly if it is in the window just before
-    (see `GroupedPoints`), whose last it is then.
+    (see `grouped`), whose last it is then.
 
     :param first: structured array (`timestamps` of windows, `values`).
     :param last: the same of the last points.
@@ -213,28 +180,28 @@ def resample(series: Any, sampling: Any) -> Any:
     if sampling in _CALENDAR_PERIODS:
         return series.resample(sampling)
     return _aggregate(
-        GroupedPoints(series.ts, sampling, reach=False),
+        grouped.GroupedPoints(series.ts, sampling, reach=False),
         series.aggregation._replace(granularity=sampling),
     )
 
 
-def _aggregate(grouped: Any, aggregation: Any) -> Any:
+def _aggregate(points: Any, aggregation: Any) -> Any:
     if is_rate(aggregation.method):
         # Done here to see whether anything is left: numpy's bincount refuses
         # an empty array.
-        grouped = grouped.derived()
-        if not len(grouped.counts):
+        points = points.derived()
+        if not len(points.counts):
             return empty(aggregation)
         inner = aggregation._replace(method=aggregation.method[len("rate:") :])
         series = carbonara.AggregatedTimeSerie.from_grouped_serie(
-            grouped, inner
+            points, inner
         )
         series.aggregation = aggregation
         return series
-    if not len(grouped.counts):
+    if not len(points.counts):
         return empty(aggregation)
     return carbonara.AggregatedTimeSerie.from_grouped_serie(
-        grouped, aggregation
+        points, aggregation
     )
 
 

@@ -98,8 +98,12 @@ class Rolled:
     def _tail(self) -> queries.Query | None:
         start = self._range.tail
         # Three reads are not worth it before it is known how many points
-        # there are.
-        if start is None or self._what == queries.ENDS:
+        # there are. Nor is a read in InfluxQL of many.
+        if (
+            start is None
+            or self._what == queries.ENDS
+            or self._blocks.every > rollup_lines.DAY
+        ):
             return None
         job = self._part(start, self._range.end, [])
         return job.query()
@@ -206,25 +210,20 @@ class Rolled:
             if stop is not None and stop != self._range.end:
                 end = (stop - blocks.first) // blocks.every
             values[owners, first:end] = numpy.nan
-            found = {
-                self._positions[metric]: windows.compute(
-                    aggregation, gap.what, rows, start, stop
-                )
-                for metric, rows in gap.rows.items()
-            }
-            if not found:
+            if not gap.rows:
                 continue
-            read = numpy.concatenate(list(found.values()))
-            owner = numpy.repeat(list(found), [*map(len, found.values())])
+            read, whose = windows.compute_all(
+                aggregation, gap.what, list(gap.rows.values()), start, stop
+            )
+            owner = numpy.array([self._positions[m] for m in gap.rows])[whose]
             times = read["timestamps"].view("int64")
             inside = times < blocks.stop
             position = (times - blocks.first) // blocks.every
             values[owner[inside], position[inside]] = read["values"][inside]
-            if not inside.all():
-                for i, series in found.items():
-                    later[i] = windows.cut(
-                        series, blocks.stop, self._range.stop
-                    )
+            for i in numpy.unique(owner[~inside]).tolist():
+                later[i] = windows.cut(
+                    read[owner == i], blocks.stop, self._range.stop
+                )
         return later
 
     @functools.cached_property

@@ -11,6 +11,7 @@
 # under the License.
 """From what was read of a metric to the windows of an aggregation (pure)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -45,6 +46,39 @@ def compute(
         series = aggregates.compute(cut(rows, None, stop), aggregation)
     # What lies before it was read for the differences only.
     return cut(series.ts, start, None)
+
+
+def compute_all(
+    aggregation: Any,
+    what: str,
+    rows: Sequence[Any],
+    start: int | None,
+    stop: int | None,
+) -> tuple[Array, Array]:
+    """Windows of some metrics one behind the other, and whose each is.
+
+    :param rows: of each metric, at least one.
+    :return: structured array, and the positions in `rows`.
+    """
+    if what == queries.POINTS and not aggregates.is_pushed_down(
+        aggregation.method
+    ):
+        points, owners = _joined([cut(of, None, stop) for of in rows])
+        found, owner = aggregates.compute_all(points, owners, aggregation)
+        if start is None:
+            return found, owner
+        wanted = found["timestamps"].view("int64") >= start
+        return found[wanted], owner[wanted]
+    return _joined(
+        [compute(aggregation, what, of, start, stop) for of in rows]
+    )
+
+
+def _joined(series: Sequence[Array]) -> tuple[Array, Array]:
+    lengths = [*map(len, series)]
+    return numpy.concatenate(series), numpy.repeat(
+        numpy.arange(len(series)), lengths
+    )
 
 
 def cut(series: Array, start: int | None, stop: int | None) -> Array:

@@ -336,6 +336,33 @@ def test_repeated_read_is_one_request(
     assert_alike(read_all(computing, *window), first)
 
 
+def test_long_windows_are_read_by_themselves(
+    keeping, computing, clock, indexer_driver, statements
+):
+    a_policy = policy((100000, 3600), (1000, 2 * 86400), methods=["mean"])
+    metrics = [metric(a_policy) for _ in range(5)]
+    clock.now = start = NOW - 150 * DAY
+    write(
+        keeping,
+        {m: series(9, start, NOW, HOUR) for m in metrics},
+        indexer_driver,
+    )
+    clock.now = NOW
+    wanted = {m: [aggregation(m, "mean", 2 * 86400)] for m in metrics}
+    for _ in range(2):
+        statements.clear()
+        kept, computed = (
+            driver.get_aggregated_measures(wanted, at(start), at(NOW))
+            for driver in (keeping, computing)
+        )
+        for m, (a,) in wanted.items():
+            assert as_dict(kept[m][a]) == pytest.approx(
+                as_dict(computed[m][a]), rel=1e-9
+            )
+    assert "rollup" in statements[0]
+    assert ";" not in statements[0]
+
+
 def test_what_is_newer_may_fail(
     keeping, computing, clock, indexer_driver, statements, monkeypatch
 ):
