@@ -132,15 +132,10 @@ class Connections:
 
 
 def _hand_on(reply: Any, sink: exchange.Sink) -> None:
-    """Read urllib3's answer to its end."""
-    try:
-        if exchange.is_success(reply.status):
-            for data in reply.stream(exchange.PIECE):
-                sink(data)
-        else:
-            # Kept by the answer.
-            reply.data  # noqa: B018
-    except BaseException:
-        # Half of it may still come.
-        reply.close()
-        raise
+    """Read urllib3's answer to its end; what raises in between closes it."""
+    if exchange.is_success(reply.status):
+        for data in reply.stream(exchange.PIECE):
+            sink(data)
+    else:
+        # Kept by the answer.
+        reply.data  # noqa: B018

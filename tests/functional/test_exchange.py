@@ -206,6 +206,42 @@ def test_an_exception_from_outside(driver, opened, between, monkeypatch):
     assert len({request.connection for request in between.requests}) == 2
 
 
+def test_an_exception_of_who_takes_the_answer(
+    driver, opened, between, monkeypatch
+):
+    """The rest of it is not read, whichever way it comes."""
+
+    class Stop(BaseException):
+        pass
+
+    class Stream:
+        def reset(self):
+            pass
+
+        def feed(self, data):
+            raise Stop
+
+    query = "buckets()"
+    with pytest.raises(Stop):
+        driver.client.query(query, Stream())
+    assert b"_monitoring" in driver.client.query(query)
+    # The first request over a new pool is urllib3's.
+    fresh = InfluxDBStorage(driver.conf).client
+    pool = fresh._connections.pool()
+    urlopen, replies = pool.urlopen, []
+
+    def spy(*args, **kwargs):
+        replies.append(urlopen(*args, **kwargs))
+        return replies[-1]
+
+    monkeypatch.setattr(pool, "urlopen", spy)
+    with pytest.raises(Stop):
+        fresh.query(query, Stream())
+    (reply,) = replies
+    assert reply.closed
+    assert b"_monitoring" in fresh.query(query)
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [
