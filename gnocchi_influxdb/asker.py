@@ -141,14 +141,14 @@ class Asker:
         points = self._few_points(query, ids)
         if query.what == queries.ENDS:
             return self._ends(query, ids, points)
-        if points is not None and query.what == queries.POINTS:
+        if points is None:
+            return self._ask_server(query, ids)
+        if query.what == queries.POINTS:
             return points
-        if points is not None:
-            return {
-                metric: sparse.aggregate(of_metric, query.every, query.what)
-                for metric, of_metric in points.items()
-            }
-        return self._ask_server(query, ids)
+        return {
+            metric: sparse.aggregate(of_metric, query.every, query.what)
+            for metric, of_metric in points.items()
+        }
 
     def _ends(
         self,
@@ -190,13 +190,13 @@ class Asker:
     def _few_points(
         self, query: queries.Query, ids: Sequence[uuid.UUID]
     ) -> Rows | None:
-        """Points, as long as they are few; None where there are too many.
-
-        To aggregate them here is the quicker way then.
-        """
+        """Points, as long as they are few enough to be the better answer."""
         if self._language != "auto" or query.bucket in self._flux_only:
             return None
-        most = limit = choice.most_points(query, len(ids))
+        # 1.x has no other way for more of them.
+        most = limit = (
+            0 if self._client.is_1x else choice.most_points(query, len(ids))
+        )
         if query.what != queries.POINTS:
             most = choice.points_a_window(query, len(ids))
             limit = sparse.limit(query.start, query.stop, query.every, most)

@@ -284,10 +284,8 @@ class Client:
         timeout: float | None = None,
         stream: response.Stream | None = None,
     ) -> Any:
-        sink = None
         if stream is not None:
             stream.reset()
-            sink = stream.feed
         try:
             reply = self._connections.request(
                 method,
@@ -295,7 +293,7 @@ class Client:
                 body,
                 headers or {},
                 timeout or self._timeout,
-                sink,
+                None if stream is None else stream.feed,
             )
         except urllib3.exceptions.HTTPError as e:
             raise replies.transport_error(self.url, e) from None

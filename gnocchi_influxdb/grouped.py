@@ -78,7 +78,7 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
     :param ts: structured array, sorted by metric and time.
     :param owners: shape (n,), int64: whose each point is.
     :param granularity: timedelta64.
-    :param numbers: the lowest window, and how many there are in all.
+    :param numbers: shape (n,), of the window of each point; None: from 0 on.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
         ts: Array,
         owners: Array,
         granularity: Any,
-        numbers: tuple[int, int] | None = None,
+        numbers: Array | None = None,
     ) -> None:
         self.granularity = granularity
         self.can_derive = True
@@ -96,12 +96,11 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
         self._every = _ns(granularity)
         self._windows = ts["timestamps"].view("int64") // self._every
         if numbers is None:
-            lowest = int(self._windows.min(initial=2**62))
-            highest = int(self._windows.max(initial=lowest))
-            numbers = lowest, highest - lowest + 1
-        self._numbers = first, number = numbers
-        indexes = owners * number + (self._windows - first)
-        self.indexes = indexes.view("datetime64[ns]")
+            changes = numpy.diff(self._windows) != 0
+            changes |= numpy.diff(owners) != 0
+            numbers = numpy.zeros(len(ts), "int64")
+            numbers[1:] = changes.cumsum()
+        self.indexes = numbers.view("datetime64[ns]")
         self.tstamps, self.counts = numpy.unique(
             self.indexes, return_counts=True
         )
@@ -119,19 +118,16 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
             differences[near],
             self._owners[1:][near],
             self.granularity,
-            self._numbers,
+            self.indexes[1:][near].view("int64"),
         )
 
     def told_apart(self, series: Array) -> tuple[Array, Array]:
         """A result with its true times, and whose each window is."""
-        first, number = self._numbers
-        owners, windows = numpy.divmod(
-            series["timestamps"].view("int64"), number
-        )
-        times = (windows + first) * self._every
+        points = self.indexes.searchsorted(series["timestamps"])
+        times = self._windows[points] * self._every
         return timeseries.of(
             times.view("datetime64[ns]"), series["values"]
-        ), owners
+        ), self._owners[points]
 
 
 def _ns(granularity: Any) -> int:

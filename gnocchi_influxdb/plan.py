@@ -63,6 +63,8 @@ class Plan:
     :param now: ns since the epoch.
     :ivar read_from: by metric and aggregation, start of the first window that
         is read, where that is later than the one that was asked for.
+    :ivar recent: aggregations of which nothing that is asked for can be too
+        old.
     """
 
     def __init__(
@@ -77,6 +79,12 @@ class Plan:
         self._span = span
         self._now = now
         self.jobs = self._jobs()
+        self.recent = {
+            a
+            for job in self.jobs
+            for a in job.aggregations
+            if self._is_recent(a)
+        }
         self.read_from: dict[tuple[uuid.UUID, Any], int] = {}
 
     def need_newest(self) -> list[Any]:
@@ -125,6 +133,21 @@ class Plan:
         if aggregates.has_ends(method, aggregation.granularity, finest):
             return queries.ENDS, aggregation[1:]
         return queries.POINTS, None
+
+    def _is_recent(self, aggregation: Any) -> bool:
+        """Whether all of its windows in the range count.
+
+        None lies a timespan or more before the newest, which is in the range
+        or before the present.
+        """
+        start, stop = self._span.windows(aggregation)
+        return (
+            aggregation.timespan is not None
+            and start is not None
+            and stop is not None
+            and start
+            > max(stop, self._now) - aggregates.ns_of(aggregation.timespan)
+        )
 
     def _is_short(self, metric: Any, aggregation: Any) -> bool:
         """Whether a read could meet far more windows than it may answer.

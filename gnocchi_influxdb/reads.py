@@ -70,18 +70,10 @@ class _Call:
         # Times of the newest points of the metrics that were looked at; None
         # for a metric without a point.
         self._newest: dict[uuid.UUID, int | None] = {}
-        # Aggregations of which nothing that is asked for can be too old.
-        self._recent: set[Any] = set()
 
     def answer(self) -> dict[Any, dict[Any, Any]]:
         self._look_up_newest(self._plan.need_newest())
         self._plan.bound(self._newest)
-        self._recent = {
-            a
-            for job in self._plan.jobs
-            for a in job.aggregations
-            if self._is_recent(a)
-        }
         jobs, rolled = self._sort(self._plan.jobs)
         self._run(jobs, rolled)
         answers: dict[Any, dict[Any, Any]] = {
@@ -123,7 +115,7 @@ class _Call:
             or any(
                 self._may_be_outdated(one)
                 for aggregation, one in series.items()
-                if aggregation not in self._recent
+                if aggregation not in self._plan.recent
             )
         )
         for metric in answers:
@@ -184,21 +176,6 @@ class _Call:
 
     # What to make of it ----------------------------------------------------
 
-    def _is_recent(self, aggregation: Any) -> bool:
-        """Whether all of its windows in the range count.
-
-        None lies a timespan or more before the newest, which is in the range
-        or before the present.
-        """
-        start, stop = self._span.windows(aggregation)
-        return (
-            aggregation.timespan is not None
-            and start is not None
-            and stop is not None
-            and start
-            > max(stop, self._now) - aggregates.ns_of(aggregation.timespan)
-        )
-
     def _may_be_outdated(self, series: Any) -> bool:
         """Whether a window may lie too far behind one not asked for."""
         timespan = series.aggregation.timespan
@@ -219,7 +196,7 @@ class _Call:
         first = span.first(aggregation)
         may_be_old = (
             aggregation.timespan is not None
-            and aggregation not in self._recent
+            and aggregation not in self._plan.recent
         )
         for metric, of_metric in answers.items():
             series = of_metric.get(aggregation)

@@ -77,11 +77,7 @@ class Stream:
         self._is_kept = False
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece, of any length.
-
-        :raises QueryError: as `parse_flux`.
-        :raises ResponseError: as `parse_flux`.
-        """
+        """Take the next piece, of any length."""
         self._rest.append(data)
         self._size += len(data)
         self._is_kept = self._is_kept or b'"' in data

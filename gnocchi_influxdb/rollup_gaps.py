@@ -45,13 +45,11 @@ class Group:
 class Gaps:
     """What of some blocks is not kept.
 
-    :ivar start: of the first window that is asked for.
-    :ivar stop: end of the last.
+    :ivar stop: end of the last window that is asked for.
     :ivar now: when the read began, ns since the epoch.
     """
 
     blocks: rollup_response.Range
-    start: int
     stop: int | None
     now: int
 

@@ -67,7 +67,7 @@ class Rolled:
         self.gaps: list[plan.Job] = []
         self._what = job.what
         self._blocks = blocks
-        self._range = rollup_gaps.Gaps(blocks, start, stop, now)
+        self._range = rollup_gaps.Gaps(blocks, stop, now)
         self._windows = self._range.windows
         self._now = now
         self._fields = {

@@ -21,6 +21,10 @@ from gnocchi_influxdb import aggregates, queries
 
 Array = numpy.typing.NDArray[Any]
 
+# Points that are aggregated at once. Of more, what it takes for each metric
+# does not matter, and the memory does.
+_TOGETHER = 10**5
+
 
 def compute(
     aggregation: Any,
@@ -60,8 +64,10 @@ def compute_all(
     :param rows: of each metric, at least one.
     :return: structured array, and the positions in `rows`.
     """
-    if what == queries.POINTS and not aggregates.is_pushed_down(
-        aggregation.method
+    if (
+        what == queries.POINTS
+        and not aggregates.is_pushed_down(aggregation.method)
+        and sum(map(len, rows)) <= _TOGETHER
     ):
         points, owners = _joined([cut(of, None, stop) for of in rows])
         found, owner = aggregates.compute_all(points, owners, aggregation)

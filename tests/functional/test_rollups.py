@@ -364,7 +364,7 @@ def test_long_windows_are_read_by_themselves(
 
 
 def test_what_is_newer_may_fail(
-    keeping, computing, clock, indexer_driver, statements, monkeypatch
+    keeping, clock, indexer_driver, statements, monkeypatch
 ):
     """Then it is asked alone, and nothing else suffers."""
     m = metric(hours())

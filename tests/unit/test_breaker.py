@@ -96,7 +96,7 @@ def test_pauses_grow_up_to_a_limit(a_breaker, server, clock):
 
 
 def test_comes_back(a_breaker, server, clock, caplog):
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, breaker.LOG.name)
     a_breaker.failed(ERROR)
     a_breaker.failed(ERROR)
     clock.now += 3
