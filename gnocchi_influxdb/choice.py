@@ -24,8 +24,8 @@ from gnocchi_influxdb import queries
 
 _DAY = 86400 * 10**9
 
-# Metrics up to which InfluxQL is the quicker language in any case, and the
-# amount of points up to which it is for them.
+# Metrics up to which InfluxQL is the quicker language, and the range up to
+# which it is. A year of minutes of one metric takes it 76 ms, and Flux 26.
 _FEW_METRICS = 4
 _FEW_METRIC_DAYS = 60
 _FEW_METRIC_DAYS_FOR_ENDS = 15
@@ -52,7 +52,9 @@ def takes_influxql(query: queries.Query, metrics: int) -> bool:
     """Whether InfluxQL is the quicker language for some metrics."""
     if query.what == queries.POINTS:
         return query.limit is not None or _is_little(query, metrics)
-    if metrics <= _FEW_METRICS:
+    if metrics <= _FEW_METRICS and (
+        query.start is None or _is_little(query, metrics)
+    ):
         return True
     return 0 < _windows(query) <= _FEW_WINDOWS
 

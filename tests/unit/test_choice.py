@@ -38,6 +38,8 @@ def query(what, days, every=HOUR, stop=None):
     ("what", "days", "metrics", "influxql"),
     [
         ("mean", 30, 1, True),
+        ("mean", 60, 1, True),
+        ("mean", 61, 1, False),
         ("mean", None, 4, True),
         ("mean", 30, 50, False),
         ("mean", None, 50, False),
