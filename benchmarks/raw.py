@@ -68,7 +68,7 @@ class Raw:
                 }
             )
             points, _ = line_protocol.collect(
-                {metric.id: points for metric, points in batch.items()}
+                [(metric.id, points) for metric, points in batch.items()]
             )
             requests.append(
                 [

@@ -21,7 +21,7 @@ https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 import dataclasses
 import functools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy
@@ -33,6 +33,12 @@ from gnocchi_influxdb import timeseries
 MEASUREMENT = "measure"
 TAG = "metric"
 FIELD = "value"
+
+# Points up to which it does not pay to look for times that are the same.
+_MANY = 1000
+
+# Where it is in what a line begins with.
+_TAG = slice(len(MEASUREMENT) + 1, -len(f" {FIELD}="))
 
 #: Newest time that InfluxDB stores (models.MaxNanoTime of its source), ns.
 MAX_TIME = 2**63 - 2
@@ -78,6 +84,10 @@ class Points:
             values=self.values[start:stop],
         )
 
+    def tag(self, metric: int) -> bytes:
+        """The tag of a metric, given its position."""
+        return self.prefixes[metric][_TAG]
+
 
 class Unstorable(NamedTuple):
     """How many measures of a metric have no place in InfluxDB, and why."""
@@ -88,7 +98,7 @@ class Unstorable(NamedTuple):
 
 
 def collect(
-    metrics_and_measures: Mapping[uuid.UUID, Array],
+    measures: Collection[tuple[uuid.UUID, Array]],
 ) -> tuple[Points, list[Unstorable]]:
     """Bring measures into the order and shape they are written in.
 
@@ -98,18 +108,18 @@ def collect(
     infinities, times that it can't express or that lie before 1970) is left
     out.
 
-    :param metrics_and_measures: structured arrays with the fields
+    :param measures: metrics, each once, and structured arrays with the fields
         `timestamps` (datetime64[ns]) and `values` (float64), in the order of
-        their arrival.
+        their arrival. Pairs, since a UUID takes Python code to be a key.
     """
-    ids = list(metrics_and_measures)
-    arrays = list(metrics_and_measures.values())
+    ids = [id_ for id_, _ in measures]
+    arrays = [array for _, array in measures]
     counts = [len(array) for array in arrays]
     # At once for all metrics: there are often thousands with a point each.
     # Joined as bytes, since numpy takes 3 us to see that two structured
     # arrays are of the same type.
     dtype = timeseries.DTYPE
-    measures = numpy.frombuffer(
+    joined = numpy.frombuffer(
         b"".join([numpy.asarray(a, dtype).tobytes() for a in arrays]), dtype
     )
     metrics = numpy.arange(len(ids))
@@ -117,8 +127,8 @@ def collect(
     one_each = counts.count(1) == len(ids)
     if not one_each:
         metrics = numpy.repeat(metrics, counts)
-    times = measures["timestamps"].copy().view("int64")
-    values = measures["values"].copy()
+    times = joined["timestamps"].copy().view("int64")
+    values = joined["values"].copy()
     finite = numpy.isfinite(values)
     # NaT is the smallest integer.
     in_time = (times >= 0) & (times <= MAX_TIME)
@@ -146,14 +156,14 @@ def collect(
     if not (times[1:] >= times[:-1]).all():
         order = numpy.argsort(times, kind="stable")
         metrics, times, values = metrics[order], times[order], values[order]
-    prefixes = [_prefix(id_) for id_ in ids]
+    prefixes = [_prefix(id_.int) for id_ in ids]
     return Points(metrics, times, values, prefixes, ids), unstorable
 
 
 # The same metrics come again and again, and a UUID takes 1 us to be spelled.
 @functools.lru_cache(maxsize=2**16)
-def _prefix(metric: uuid.UUID) -> bytes:
-    return f"{MEASUREMENT},{TAG}={metric} {FIELD}=".encode()
+def _prefix(metric: int) -> bytes:
+    return f"{MEASUREMENT},{TAG}={uuid.UUID(int=metric)} {FIELD}=".encode()
 
 
 def encode(points: Points) -> bytes:
@@ -165,9 +175,27 @@ def encode(points: Points) -> bytes:
     pieces = [b""] * (3 * len(points))
     pieces[0::3] = [prefixes[i] for i in points.metrics.tolist()]
     pieces[1::3] = _numbers(points.values).split(b",")
-    times = _numbers(points.times).replace(b",", b"\n, ")
-    pieces[2::3] = (b" %b\n" % times).split(b",")
+    pieces[2::3] = _ends(points.times)
     return b"".join(pieces)
+
+
+def _ends(times: Array) -> list[bytes]:
+    """What lines end with.
+
+    :param times: sorted.
+    """
+    if len(times) >= _MANY:
+        starts = numpy.flatnonzero(times[1:] != times[:-1]) + 1
+        # Metrics that are polled together have the same times.
+        if 2 * len(starts) < len(times):
+            starts = numpy.concatenate(([0], starts))
+            lengths = numpy.diff(starts, append=len(times)).tolist()
+            repeated: list[bytes] = []
+            for end, number in zip(_ends(times[starts]), lengths, strict=True):
+                repeated += [end] * number
+            return repeated
+    text = _numbers(times).replace(b",", b"\n, ")
+    return (b" %b\n" % text).split(b",")
 
 
 def _numbers(array: Array) -> bytes:

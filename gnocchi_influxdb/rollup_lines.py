@@ -52,6 +52,7 @@ Array = numpy.typing.NDArray[Any]
 
 MEASUREMENT = "rollup"
 MARK = "late"
+_MEASUREMENT = MEASUREMENT.encode()
 
 _MINUTE = 60 * 10**9
 DAY = 24 * 60 * _MINUTE
@@ -189,7 +190,8 @@ def has_late(points: line_protocol.Points, until: int) -> bool:
 
     :param until: time (ns) by which the points have reached InfluxDB.
     """
-    return bool(points.times.min(initial=until) < until - LATE)
+    # They are sorted.
+    return bool((points.times[:1] < until - LATE).any())
 
 
 def marks(points: line_protocol.Points, until: int, oldest: int) -> bytes:
@@ -199,12 +201,20 @@ def marks(points: line_protocol.Points, until: int, oldest: int) -> bytes:
     :param oldest: what has its place before that is left out.
     """
     late = points.times < until - LATE
-    days = numpy.unique(
+    both = numpy.unique(
         points.metrics[late] * _DAYS + points.times[late] // DAY
     )
-    days = days[place(days % _DAYS * DAY) >= oldest]
-    return "".join(
-        f"{MEASUREMENT},{line_protocol.TAG}={points.ids[day // _DAYS]}"
-        f" {MARK}={until:d}i {place(day % _DAYS * DAY):d}\n"
-        for day in days.tolist()
-    ).encode()
+    metrics, days = numpy.divmod(both, _DAYS)
+    places = place(days * DAY)
+    is_kept = places >= oldest
+    middle = f" {MARK}={until:d}i".encode()
+    return b"".join(
+        [
+            b"%b,%b%b %d\n" % (_MEASUREMENT, points.tag(metric), middle, at)
+            for metric, at in zip(
+                metrics[is_kept].tolist(),
+                places[is_kept].tolist(),
+                strict=True,
+            )
+        ]
+    )

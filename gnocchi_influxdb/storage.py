@@ -159,7 +159,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         """
         if not metrics_and_measures:
             return
-        policies: dict[str, tuple[Any, dict[Any, Any]]] = {}
+        policies: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {}
         policy = None
         for metric, measures in metrics_and_measures.items():
             # An attribute of a SQLAlchemy object takes three times as long as
@@ -169,12 +169,12 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             # Most have the policy of the one before.
             if policy is not of_metric:
                 policy = of_metric
-                by_id = policies.setdefault(policy.name, (policy, {}))[1]
-            by_id[loaded.get("id") or metric.id] = measures
+                pairs = policies.setdefault(policy.name, (policy, []))[1]
+            pairs.append((loaded.get("id") or metric.id, measures))
         suspects: set[Any] = set()
         with self.statistics.time("raw measures store"):
-            for policy, measures_by_id in policies.values():
-                points, unstorable = line_protocol.collect(measures_by_id)
+            for policy, pairs in policies.values():
+                points, unstorable = line_protocol.collect(pairs)
                 for metric_id, not_finite, out_of_time in unstorable:
                     suspects.add(metric_id)
                     self._count_refused(not_finite + out_of_time)

@@ -207,12 +207,12 @@ class Transfer:
         def refused(number: int) -> None:
             moved.refused += number
 
-        measures = {}
+        measures = []
         for id_, points in found.items():
             array = numpy.empty(len(points), dtype=timeseries.DTYPE)
             array["timestamps"] = points.times.astype("datetime64[ns]")
             array["values"] = points.values
-            measures[id_] = array
+            measures.append((id_, array))
         ready, _ = line_protocol.collect(measures)
         if len(ready):
             writes.Writer(

@@ -62,7 +62,7 @@ def orphan(gnocchi, driver, points):
     gnocchi.indexer.delete_metric(metric.id)
     gnocchi.indexer.expunge_metric(metric.id)
     driver._writer.write(
-        metric.archive_policy, collect({metric.id: measures(points)})
+        metric.archive_policy, collect([(metric.id, measures(points))])
     )
     return metric
 

@@ -102,7 +102,7 @@ a = a_policy.aggregations[0]
 driver._writer.write(
     a_policy,
     __import__("gnocchi_influxdb.line_protocol").line_protocol.collect(
-        {m.id: points}
+        [(m.id, points)]
     )[0],
 )
 print(len(driver.get_aggregated_measures({m: [a]})[m][a]))

@@ -15,6 +15,7 @@ import math
 import uuid
 
 import numpy
+import pytest
 from gnocchi import carbonara
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def array(pairs):
 
 def collect(pairs_by_metric):
     return line_protocol.collect(
-        {id_: array(pairs) for id_, pairs in pairs_by_metric.items()}
+        [(id_, array(pairs)) for id_, pairs in pairs_by_metric.items()]
     )
 
 
@@ -114,6 +115,16 @@ def test_what_is_written(pairs_by_metric):
     }
 
 
+@given(measures)
+@example({id_: [(1, 0.5), (10, id_.int), (9, 3.0)] for id_ in IDS})
+def test_times_that_are_shared(pairs_by_metric):
+    points, _ = collect(pairs_by_metric)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_protocol, "_MANY", 2)
+        lines = line_protocol.encode(points)
+    assert lines == line_protocol.encode(points)
+
+
 @given(measures, st.integers(1, 7))
 def test_parts_are_the_whole(pairs_by_metric, size):
     points, _ = collect(pairs_by_metric)
@@ -131,7 +142,7 @@ def test_parts_are_the_whole(pairs_by_metric, size):
 def test_the_measures_stay_as_they_are(pairs_by_metric):
     arrays = {id_: array(pairs) for id_, pairs in pairs_by_metric.items()}
     before = {id_: one.tobytes() for id_, one in arrays.items()}
-    line_protocol.collect(arrays)
+    line_protocol.collect(arrays.items())
     assert {id_: one.tobytes() for id_, one in arrays.items()} == before
 
 
@@ -143,7 +154,7 @@ def test_other_layouts_of_an_array():
     wide["timestamps"] = numpy.arange(6).astype("datetime64[ns]")
     wide["values"] = numpy.arange(6)
     every_other = wide[["timestamps", "values"]][::2]
-    points, _ = line_protocol.collect({IDS[0]: every_other})
+    points, _ = line_protocol.collect([(IDS[0], every_other)])
     assert parse(line_protocol.encode(points)) == [
         (IDS[0], 0, 0.0),
         (IDS[0], 2, 2.0),

@@ -17,7 +17,12 @@ import msgpack
 import numpy
 import pytest
 
-from gnocchi_influxdb import exceptions, line_protocol, rollup_lines
+from gnocchi_influxdb import (
+    exceptions,
+    line_protocol,
+    rollup_lines,
+    timeseries,
+)
 from gnocchi_influxdb import rollup_response as response
 
 HOUR = 3600 * 10**9
@@ -28,14 +33,15 @@ NAN = float("nan")
 
 
 def points(*times, metrics=(METRIC,)):
-    owners = numpy.arange(len(times)) % len(metrics)
-    return line_protocol.Points(
-        owners,
-        numpy.array(times, dtype="int64"),
-        numpy.ones(len(times)),
-        [b""] * len(metrics),
-        list(metrics),
-    )
+    """Each of the next metric."""
+    measures = []
+    for i, metric in enumerate(metrics):
+        array = numpy.ones(len(times[i :: len(metrics)]), timeseries.DTYPE)
+        array["timestamps"] = numpy.array(
+            times[i :: len(metrics)], "datetime64[ns]"
+        )
+        measures.append((metric, array))
+    return line_protocol.collect(measures)[0]
 
 
 def answer(lines, columns, metric=METRIC):
