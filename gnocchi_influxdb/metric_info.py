@@ -95,8 +95,8 @@ class Writer:
         self._written: dict[str, _Written] = {}
         self._failed = False
 
-    def write(self, metrics: Iterable[Any]) -> None:
-        """Write those that are not known to be written. Never raises.
+    def new(self, metrics: Iterable[Any]) -> list[Any]:
+        """Those that are not known to be written. Never raises.
 
         :param metrics: gnocchi.indexer.Metric
         """
@@ -104,16 +104,27 @@ class Writer:
             now = self._clock()
             for written in list(self._written.values()):
                 written.begin(now)
-            new = self._new(metrics)
-            if new:
-                self._write(new, now)
+            return self._new(metrics)
         except Exception:
-            if not self._failed:
-                self._failed = True
-                LOG.exception(
-                    "The names of metrics (measurement metric_info) can't be"
-                    " written; their measures are stored"
-                )
+            self._complain()
+            return []
+
+    def write(self, metrics: Iterable[Any]) -> None:
+        """Write those that are not known to be written. Never raises."""
+        try:
+            new = self.new(metrics)
+            if new:
+                self._write(new, self._clock())
+        except Exception:
+            self._complain()
+
+    def _complain(self) -> None:
+        if not self._failed:
+            self._failed = True
+            LOG.exception(
+                "The names of metrics (measurement metric_info) can't be"
+                " written; their measures are stored"
+            )
 
     def _new(self, metrics: Iterable[Any]) -> list[Any]:
         # Runs for each metric of each batch. An attribute of a SQLAlchemy

@@ -171,38 +171,49 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 policy = of_metric
                 pairs = policies.setdefault(policy.name, (policy, []))[1]
             pairs.append((loaded.get("id") or metric.id, measures))
+        # Whatever looks at each metric and each array does so before the
+        # request: after it they are in no cache of the processor any more.
+        new = self._infos.new(metrics_and_measures) if self._infos else []
+        number = sum(map(len, metrics_and_measures.values()))
         suspects: set[Any] = set()
         with self.statistics.time("raw measures store"):
+            collected = []
             for policy, pairs in policies.values():
                 points, unstorable = line_protocol.collect(pairs)
-                for metric_id, not_finite, out_of_time in unstorable:
-                    suspects.add(metric_id)
-                    self._count_refused(not_finite + out_of_time)
-                    LOG.warning(
-                        "Measures of metric %s that InfluxDB can't hold are"
-                        " left out: %d that are not a finite number, %d with"
-                        " a time before 1970 or after 2262",
-                        metric_id,
-                        not_finite,
-                        out_of_time,
-                    )
+                self._leave_out(unstorable)
+                suspects.update(one.metric for one in unstorable)
                 if len(points):
-                    self._writer.write(policy, points)
+                    collected.append((policy, points))
+            latest = _Latest(_with_time(metrics_and_measures, suspects))
+            for policy, points in collected:
+                self._writer.write(policy, points)
         self.statistics["raw measures store"] += len(metrics_and_measures)
-        self.statistics["processed measures"] += sum(
-            map(len, metrics_and_measures.values())
-        )
+        self.statistics["processed measures"] += number
         with self.statistics.time("metadata update"):
             bookkeeping.update_metadata(
                 indexer_driver,
-                _Latest(_with_time(metrics_and_measures, suspects)),
+                latest,
                 lambda metric: self.execute_metadata_updates_if_needed(
                     indexer_driver, metrics_and_measures[metric], metric
                 ),
             )
         self.statistics["metadata update"] += len(metrics_and_measures)
-        if self._infos is not None:
-            self._infos.write(metrics_and_measures)
+        if self._infos is not None and new:
+            self._infos.write(new)
+
+    def _leave_out(
+        self, unstorable: Sequence[line_protocol.Unstorable]
+    ) -> None:
+        for metric_id, not_finite, out_of_time in unstorable:
+            self._count_refused(not_finite + out_of_time)
+            LOG.warning(
+                "Measures of metric %s that InfluxDB can't hold are left out:"
+                " %d that are not a finite number, %d with a time before 1970"
+                " or after 2262",
+                metric_id,
+                not_finite,
+                out_of_time,
+            )
 
     def _delete_metric(self, metric: Any) -> None:
         self._deleter.delete(metric)

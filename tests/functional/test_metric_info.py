@@ -681,3 +681,21 @@ def test_migrated(installation, influxdb, on):
     assert {
         row["metric"]: row["creator"] for row in rows(influxdb, bucket)
     } == wanted
+
+
+@pytest.mark.parametrize("where", ["_new", "_write"])
+def test_a_bug_is_nobody_elses(cloud, influxdb, caplog, monkeypatch, where):
+    def broken(*args):
+        raise ZeroDivisionError
+
+    metrics = resource_with(cloud, ["cpu", "disk"])
+    driver = InfluxDBStorage(cloud.conf.storage)
+    monkeypatch.setattr(driver._infos, where, broken)
+    for age in range(2):
+        points = add(driver, cloud, metrics, age=age)
+        for metric in metrics:
+            found = stored(influxdb, cloud.bucket(metric), metric)
+            assert points[metric].items() <= found.items()
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert "names of metrics" in record.getMessage()
+    assert record.exc_info[0] is ZeroDivisionError
