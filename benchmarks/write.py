@@ -48,9 +48,7 @@ def _poll(
     answer: measures.Answer = {}
     samples: list[float] = []
     spent = 0.0
-    while len(samples) < sizes.passes or (
-        len(samples) < sizes.repeats and spent < sizes.budget
-    ):
+    while _wants_more(samples, spent, sizes):
         at = sizes.history + len(samples)
         call = prepare({m: p[at : at + 1] for m, p in points.items()})
         elapsed = seconds(call)
@@ -89,11 +87,12 @@ def _metricd(
 
 def _backfill(target: Any, number: int, sizes: Sizes) -> Outcome:
     start = measures.newest_time() - sizes.backfill_points * measures.STEP
-    samples = []
+    samples: list[float] = []
+    spent = 0.0
     answer: measures.Answer = {}
-    for index in range(sizes.passes):
+    while _wants_more(samples, spent, sizes):
         metrics = target.create_metrics(
-            measures.ids(f"backfill-{number}-{index}", sizes.backfill),
+            measures.ids(f"backfill-{number}-{len(samples)}", sizes.backfill),
             policies.POLLED["low"],
         )
         points = {
@@ -101,9 +100,19 @@ def _backfill(target: Any, number: int, sizes: Sizes) -> Outcome:
             for metric in metrics
         }
         write = target.write(measures.batches(points, sizes.batch))
-        samples.append(len(metrics) * sizes.backfill_points / seconds(write))
-        answer |= target.read_all(metrics[:_CHECKED])
+        elapsed = seconds(write)
+        spent += elapsed
+        samples.append(len(metrics) * sizes.backfill_points / elapsed)
+        if len(samples) <= sizes.passes:
+            # As many as each driver gets.
+            answer |= target.read_all(metrics[:_CHECKED])
     return Outcome(samples, answer)
+
+
+def _wants_more(samples: list[float], spent: float, sizes: Sizes) -> bool:
+    return len(samples) < sizes.passes or (
+        len(samples) < sizes.repeats and spent < sizes.budget
+    )
 
 
 WORKLOADS = [
