@@ -23,6 +23,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy
 
+# All that is active is in an index, too. As long as nobody has counted how
+# many that are, after a restore for instance, PostgreSQL would rather go
+# through all of them than look for a hundred ids: 20 ms of 100,000 metrics
+# instead of 3. So it is not to see what is compared here.
+_ACTIVE = "CAST(metric.status AS text) = 'active'"
+
 # A row is locked with the very lock that an UPDATE takes. The resource is
 # only looked at.
 #
@@ -35,7 +41,7 @@ _STATEMENT = """
 WITH due AS (
     SELECT metric.id, resource.ended_at IS NOT NULL AS has_ended
     FROM metric LEFT JOIN resource ON resource.id = metric.resource_id
-    WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND metric.status = 'active'
+    WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND {active}
     ORDER BY metric.id
     FOR NO KEY UPDATE OF metric {skip_locked}
 ), at_once AS (
@@ -49,8 +55,10 @@ FROM due, at_once
 WHERE metric.id = due.id
 RETURNING metric.id, due.has_ended
 """
-_SKIP = sqlalchemy.text(_STATEMENT.format(skip_locked="SKIP LOCKED"))
-_WAIT = sqlalchemy.text(_STATEMENT.format(skip_locked=""))
+_SKIP = sqlalchemy.text(
+    _STATEMENT.format(active=_ACTIVE, skip_locked="SKIP LOCKED")
+)
+_WAIT = sqlalchemy.text(_STATEMENT.format(active=_ACTIVE, skip_locked=""))
 
 #: id, name, unit, resource's id, creator, needs_raw_data_truncation; of the
 #: archive policy name, back_window, definition, aggregation_methods, the last
@@ -95,7 +103,7 @@ _SELECT = """
 SELECT {row}, NULL
 FROM metric
     JOIN archive_policy ON archive_policy.name = metric.archive_policy_name
-WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND metric.status = 'active'
+WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND {active}
 """
 _RECEIVE = """
 WITH due AS (
@@ -105,7 +113,7 @@ WITH due AS (
     FROM metric
         JOIN archive_policy ON archive_policy.name = metric.archive_policy_name
         LEFT JOIN resource ON resource.id = metric.resource_id
-    WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND metric.status = 'active'
+    WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND {active}
     ORDER BY metric.id
     FOR NO KEY UPDATE OF metric SKIP LOCKED
 ), at_once AS (
@@ -118,9 +126,11 @@ WHERE metric.id = due.id
 RETURNING {row}, due.has_ended
 """
 _SELECT_ROWS = sqlalchemy.text(
-    _SELECT.format(row=_ROW.format(policy="archive_policy"))
+    _SELECT.format(active=_ACTIVE, row=_ROW.format(policy="archive_policy"))
 )
-_RECEIVE_ROWS = sqlalchemy.text(_RECEIVE.format(row=_ROW.format(policy="due")))
+_RECEIVE_ROWS = sqlalchemy.text(
+    _RECEIVE.format(active=_ACTIVE, row=_ROW.format(policy="due"))
+)
 
 
 class Updated(NamedTuple):
