@@ -684,7 +684,7 @@ def test_migrated(installation, influxdb, on):
 
 
 @pytest.mark.parametrize("where", ["_new", "_write"])
-def test_a_bug_is_nobody_elses(cloud, influxdb, caplog, monkeypatch, where):
+def test_a_bug_is_nobody_elses(cloud, influxdb, logged, monkeypatch, where):
     def broken(*args):
         raise ZeroDivisionError
 
@@ -696,6 +696,6 @@ def test_a_bug_is_nobody_elses(cloud, influxdb, caplog, monkeypatch, where):
         for metric in metrics:
             found = stored(influxdb, cloud.bucket(metric), metric)
             assert points[metric].items() <= found.items()
-    (record,) = [r for r in caplog.records if r.exc_info]
+    (record,) = [r for r in logged.records if r.exc_info]
     assert "names of metrics" in record.getMessage()
     assert record.exc_info[0] is ZeroDivisionError
