@@ -9,12 +9,11 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Asking InfluxDB for windows and points, in few requests and in the language
-that it answers sooner.
+"""Asking InfluxDB for windows and points, in few requests and in the way that
+takes the least time.
 """
 
 import dataclasses
-import logging
 import os
 import uuid
 from collections.abc import Iterable, Sequence
@@ -27,12 +26,9 @@ from gnocchi import utils
 from gnocchi_influxdb import (
     aggregates,
     choice,
-    conflicts,
-    exceptions,
-    influxql_response,
+    languages,
     loader,
     queries,
-    response,
     rollup_store,
     sparse,
     timeseries,
@@ -41,13 +37,11 @@ from gnocchi_influxdb import (
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
 
-LOG = logging.getLogger(__name__)
-
 Array = numpy.typing.NDArray[Any]
 
 #: What was found, by metric: an array of points or windows, three of them for
 #: `queries.ENDS`.
-Rows = dict[uuid.UUID, Any]
+Rows = loader.Rows
 
 _NO_POINTS = numpy.empty(0, dtype=timeseries.DTYPE)
 
@@ -68,11 +62,8 @@ class Asker:
     ) -> None:
         self._client = client
         self._buckets = buckets
-        self._language = language
-        # Buckets that /query does not show, and Flux does.
-        self._flux_only: set[str] = set()
+        self._languages = languages.Languages(client, language)
         self._rollups = rollups
-        self._conflicts = conflicts.Watch(client)
         self._memory = sparse.Memory()
         self._loader = loader.Loader[queries.Query](
             self._answer,
@@ -84,7 +75,7 @@ class Asker:
     @property
     def has_rollups(self) -> bool:
         """Whether there are any to ask for: in InfluxQL only."""
-        return self._rollups.is_on and self._language != "flux"
+        return self._rollups.is_on and self._languages.has_influxql
 
     def ask(
         self, questions: Iterable[tuple[queries.Query, Sequence[uuid.UUID]]]
@@ -142,7 +133,7 @@ class Asker:
         if query.what == queries.ENDS:
             return self._ends(query, ids, points)
         if points is None:
-            return self._ask_server(query, ids)
+            return self._languages.ask(query, ids)
         if query.what == queries.POINTS:
             return points
         return {
@@ -165,7 +156,7 @@ class Asker:
                 for metric, of_metric in points.items()
             }
         last, count = utils.parallel_map(
-            self._ask_server,
+            self._languages.ask,
             [
                 (dataclasses.replace(query, what=function), ids)
                 for function in ("last", "count")
@@ -176,7 +167,9 @@ class Asker:
             id_ for id_ in last if not windows.are_dense(last[id_], query)
         ]
         first = (
-            self._ask_server(dataclasses.replace(query, what="first"), alone)
+            self._languages.ask(
+                dataclasses.replace(query, what="first"), alone
+            )
             if alone
             else {}
         )
@@ -191,7 +184,7 @@ class Asker:
         self, query: queries.Query, ids: Sequence[uuid.UUID]
     ) -> Rows | None:
         """Points, as long as they are few enough to be the better answer."""
-        if self._language != "auto" or query.bucket in self._flux_only:
+        if not self._languages.are_both(query.bucket):
             return None
         # 1.x has no other way for more of them.
         most = limit = (
@@ -206,97 +199,8 @@ class Asker:
         points = dataclasses.replace(
             query, what=queries.POINTS, every=0, limit=limit
         )
-        rows = self._ask_server(points, ids)
+        rows = self._languages.ask(points, ids)
         if sparse.all_below(rows, limit):
             return rows
         self._memory.note_dense(*here)
         return None
-
-    def _ask_server(
-        self, query: queries.Query, ids: Sequence[uuid.UUID]
-    ) -> Rows:
-        if self._prefers_influxql(query, len(ids)):
-            try:
-                return self._in_influxql(query, ids)
-            except exceptions.ConfigurationError as e:
-                if self._language != "auto" or self._client.is_1x:
-                    raise
-                rows = self._in_flux(query, ids)
-                LOG.info("All is asked in Flux from now on: %s", e)
-                self._language = "flux"
-                return rows
-            except exceptions.BucketNotFoundError:
-                if self._client.is_1x:
-                    return {}  # It hides nothing: that is a 403.
-                if self._language == "auto":
-                    rows = self._in_flux(query, ids)
-                    if rows:
-                        self._flux_only.add(query.bucket)
-                    return rows
-                if self._is_absent(query.bucket):
-                    return {}
-                raise exceptions.AccessError(
-                    f"InfluxDB at {self._client.url} has the bucket"
-                    f" {query.bucket!r}, but does not show it to InfluxQL"
-                    " with the token in [storage] influxdb_token; [storage]"
-                    " influxdb_query_language = flux does not need that"
-                ) from None
-        return self._in_flux(query, ids)
-
-    def _prefers_influxql(self, query: queries.Query, metrics: int) -> bool:
-        if self._language != "auto":
-            return self._language == "influxql"
-        if self._client.is_1x:
-            # Its Flux reads all points and makes windows of them then.
-            return True
-        if query.bucket in self._flux_only:
-            return False
-        return choice.takes_influxql(query, metrics)
-
-    def _in_influxql(
-        self, query: queries.Query, ids: Sequence[uuid.UUID]
-    ) -> Rows:
-        statement, column = query.influxql(ids, self._client.may_be_cluster)
-        body = self._client.influxql(query.bucket, statement)
-        (answer,) = influxql_response.parse_influxql(body, [[column]])
-        return answer[column]
-
-    def _in_flux(self, query: queries.Query, ids: Sequence[uuid.UUID]) -> Rows:
-        if query.what == queries.POINTS and self._conflicts.other_types(
-            query.bucket
-        ):
-            # Flux would leave out the later shards without a word.
-            if self._language == "flux":
-                raise exceptions.QueryError(
-                    f"Bucket {query.bucket} of InfluxDB at"
-                    f" {self._client.url} holds values of another type that"
-                    " somebody else has written, so points can't be read in"
-                    " Flux; [storage] influxdb_query_language = auto can"
-                )
-            return self._in_influxql(query, ids)
-        text = query.flux(ids)
-        stream = response.Stream()
-        try:
-            self._client.query(text, stream)
-        except exceptions.BucketNotFoundError:
-            if self._is_absent(query.bucket):
-                return {}
-            try:
-                self._client.query(text, stream)  # made in between?
-            except exceptions.BucketNotFoundError as e:
-                raise exceptions.AccessError(
-                    f"{e}: it is there, but the token in [storage]"
-                    " influxdb_token may not read it"
-                ) from None
-        return stream.close()
-
-    def _is_absent(self, bucket: str) -> bool:
-        """Whether a bucket that is not found is not hidden from the token.
-
-        :raises AccessError: it is.
-        """
-        try:
-            self._client.probe(bucket)
-        except exceptions.BucketNotFoundError:
-            return True
-        return False

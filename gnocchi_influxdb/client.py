@@ -36,9 +36,6 @@ from gnocchi_influxdb import (
 _PING_TIMEOUT = 1.0  # seconds
 
 _FORM = "application/x-www-form-urlencoded"
-#: What else means nothing in a form. A text that is all plain need not be gone
-#: through, which takes longer than to make it.
-_PLAIN = " \"'(),/:<=>"
 _DIALECT = {"header": True, "delimiter": ",", "annotations": []}
 
 
@@ -175,10 +172,7 @@ class Client:
         if not self._api.is_1x:
             self._organization.require_influxql()
         headers = {"Content-Type": _FORM, "Accept": accept}
-        form = self._api.influxql(bucket, statement)
-        body = urllib.parse.urlencode(
-            form, safe=_PLAIN, quote_via=urllib.parse.quote
-        ).encode()
+        body = dialects.encode(self._api.influxql(bucket, statement))
 
         def ask() -> bytes:
             reply = self._request_once("POST", "/query", body, headers)

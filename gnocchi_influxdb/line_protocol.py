@@ -37,7 +37,7 @@ FIELD = "value"
 # Points up to which it does not pay to look for times that are the same.
 _MANY = 1000
 
-# Where it is in what a line begins with.
+# Where the tag is in what a line begins with.
 _TAG = slice(len(MEASUREMENT) + 1, -len(f" {FIELD}="))
 
 #: Newest time that InfluxDB stores (models.MaxNanoTime of its source), ns.

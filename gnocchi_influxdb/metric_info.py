@@ -123,7 +123,7 @@ class Writer:
             self._failed = True
             LOG.exception(
                 "The names of metrics (measurement metric_info) can't be"
-                " written; their measures are stored"
+                " written; their measures do not depend on it"
             )
 
     def _new(self, metrics: Iterable[Any]) -> list[Any]:

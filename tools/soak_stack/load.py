@@ -11,6 +11,7 @@
 # under the License.
 """Clients of the API."""
 
+import abc
 import collections
 import datetime
 import itertools
@@ -129,7 +130,7 @@ def _spelled(second: int) -> str:
     )
 
 
-class Client(threading.Thread):
+class Client(threading.Thread, abc.ABC):
     """Does something again and again until it is stopped."""
 
     def __init__(self, api: API, ledger: ledger_.Ledger) -> None:
@@ -148,8 +149,9 @@ class Client(threading.Thread):
         except Exception as error:
             self._ledger.complain(f"{type(self).__name__}: {error!r}")
 
+    @abc.abstractmethod
     def _act(self) -> None:
-        raise NotImplementedError
+        """Send the next request."""
 
 
 class Poster(Client):

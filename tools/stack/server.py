@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import pathlib
 import secrets
@@ -34,7 +35,7 @@ START_SECONDS = 120
 STOP_SECONDS = 30
 
 
-class InfluxDBServer:
+class InfluxDBServer(abc.ABC):
     """An InfluxDB on a loopback port, with data in a directory of its own.
 
     URL, token, organisation and data outlive stop(), kill() and start(), so a
@@ -86,9 +87,9 @@ class InfluxDBServer:
         return self.directory / "influxd.log"
 
     @property
+    @abc.abstractmethod
     def pid(self) -> int | None:
         """The server's process, None while it is not running."""
-        raise NotImplementedError
 
     def _is_running(self) -> bool:
         return self.pid is not None
@@ -127,13 +128,13 @@ class InfluxDBServer:
             self._is_set_up = True
             self.version = api.version(self.url)
 
+    @abc.abstractmethod
     def stop(self) -> None:
         """Let the server end cleanly."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def kill(self) -> None:
         """End the server at once, as a crash does (SIGKILL)."""
-        raise NotImplementedError
 
     def restart(self) -> None:
         self.stop()
@@ -154,8 +155,9 @@ class InfluxDBServer:
     def _set_up(self) -> None:
         api.set_up(self.url, self.token, self.org, secrets.token_hex(16))
 
+    @abc.abstractmethod
     def _launch(self) -> None:
-        raise NotImplementedError
+        """Start the process, and do not wait for it."""
 
     def _lost_its_port(self) -> bool:
         """Whether another process took the port before the server could."""
