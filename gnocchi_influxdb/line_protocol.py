@@ -170,10 +170,10 @@ def encode(points: Points) -> bytes:
     """Lines for the points, in their order."""
     if not len(points):
         return b""
-    prefixes = points.prefixes
+    prefixes = numpy.array(points.prefixes, dtype=object)
     # Three pieces a line, the last with what surrounds the time.
     pieces = [b""] * (3 * len(points))
-    pieces[0::3] = [prefixes[i] for i in points.metrics.tolist()]
+    pieces[0::3] = prefixes[points.metrics].tolist()
     pieces[1::3] = _numbers(points.values).split(b",")
     pieces[2::3] = _ends(points.times)
     return b"".join(pieces)

@@ -12,10 +12,11 @@
 """Names of metrics in InfluxDB: which are to be written, and when.
 
 Gnocchi does not read them. They are written after the measures, by requests
-of their own, when a process sees a metric for the first time and when one of
-its attributes has changed; and since points expire, again in each period,
-which is a week, or half of the bucket's retention if that is less. Their time
-is the beginning of the period, so what several processes write is one point.
+of their own and a thread of its own, when a process sees a metric for the
+first time and when one of its attributes has changed; and since points expire,
+again in each period, which is a week, or half of the bucket's retention if
+that is less. Their time is the beginning of the period, so what several
+processes write is one point.
 
 Not more often: five fields in each of the daily shards would be a fifth of
 what there is on disk, and InfluxDB goes through all of them for a DELETE.
@@ -32,13 +33,14 @@ import logging
 import operator
 import random
 import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gnocchi_influxdb import background, exceptions, info_lines
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import exceptions, info_lines
 
 LOG = logging.getLogger(__name__)
 
@@ -94,6 +96,9 @@ class Writer:
         # By the name of the archive policy.
         self._written: dict[str, _Written] = {}
         self._failed = False
+        self._background = background.Background(
+            self._send_pending, "metric_info"
+        )
 
     def new(self, metrics: Iterable[Any]) -> list[Any]:
         """Those that are not known to be written. Never raises.
@@ -111,12 +116,21 @@ class Writer:
 
     def write(self, metrics: Iterable[Any]) -> None:
         """Write those that are not known to be written. Never raises."""
-        try:
-            new = self.new(metrics)
-            if new:
-                self._write(new, self._clock())
-        except Exception:
-            self._complain()
+        if self._find_due(metrics):
+            self._send_pending()
+
+    def write_soon(self, metrics: Iterable[Any]) -> None:
+        """The same, but nobody waits for InfluxDB. Never raises."""
+        if self._find_due(metrics):
+            try:
+                self._background.start()
+            except RuntimeError:
+                # With the next measures, or another process will do it.
+                LOG.debug("No thread for names of metrics", exc_info=True)
+
+    def wait(self) -> None:
+        """Wait until nothing is under way."""
+        self._background.wait()
 
     def _complain(self) -> None:
         if not self._failed:
@@ -142,19 +156,18 @@ class Writer:
             new.append(metric)
         return new
 
-    def _write(self, metrics: Iterable[Any], now: int) -> None:
-        room = MOST - sum(len(w.hashes) for w in self._written.values())
-        for written, infos in self._due(metrics, now, room > 0):
-            for start in range(0, len(infos), self._batch_size):
-                part = infos[start : start + self._batch_size]
-                if not self._send(written, part):
-                    break
-                room -= written.remember(part, room)
+    def _find_due(self, metrics: Iterable[Any]) -> bool:
+        """Note those that are not known to be written; whether there are."""
+        new = self.new(metrics)
+        try:
+            return bool(new) and self._note(new, self._clock())
+        except Exception:
+            self._complain()
+            return False
 
-    def _due(
-        self, metrics: Iterable[Any], now: int, has_room: bool
-    ) -> list[tuple["_Written", list[info_lines.Info]]]:
-        due: dict[str, list[info_lines.Info]] = {}
+    def _note(self, metrics: Iterable[Any], now: int) -> bool:
+        has_room = self._room() > 0
+        is_any = False
         for metric in metrics:
             policy = metric.archive_policy
             written = self._written.get(policy.name)
@@ -170,13 +183,41 @@ class Writer:
             known = written.hashes.get(info.metric.int)
             if known == _hash(info):
                 continue
-            if (
+            if written.pending.get(info.metric) == info:
+                is_any = True
+            elif (
                 has_room
                 or known is not None
                 or random.random() < _SHARE_OF_OTHERS
             ):
-                due.setdefault(policy.name, []).append(info)
-        return [(self._written[name], infos) for name, infos in due.items()]
+                written.pending[info.metric] = info
+                is_any = True
+        return is_any
+
+    def _room(self) -> int:
+        return MOST - sum(len(w.hashes) for w in self._written.values())
+
+    def _send_pending(self) -> None:
+        try:
+            for written in list(self._written.values()):
+                while written.pending:
+                    self._send_part(written)
+        except Exception:
+            self._complain()
+
+    def _send_part(self, written: "_Written") -> None:
+        # In one step: other threads add to it.
+        pending = list(written.pending.values())
+        part = pending[: self._batch_size]
+        done = pending
+        try:
+            if self._send(written, part):
+                done = part
+                written.remember(part, self._room())
+        finally:
+            for info in done:
+                if written.pending.get(info.metric) is info:
+                    del written.pending[info.metric]
 
     def _send(self, written: "_Written", infos: list[info_lines.Info]) -> bool:
         try:
@@ -207,6 +248,7 @@ class _Written:
 
     :ivar hashes: for each metric (its id as a number) a hash of it, which is
         all that it takes to compare.
+    :ivar pending: what is still to be written, by metric.
     :ivar retry_at: ns since the epoch.
     """
 
@@ -215,6 +257,7 @@ class _Written:
         self.failed = False
         self.retry_at = 0
         self.hashes: dict[int, int] = {}
+        self.pending: dict[uuid.UUID, info_lines.Info] = {}
         period = min(PERIOD, retention // 2) if retention else PERIOD
         self._period = period * _NS
         self._offset = zlib.crc32(bucket.encode()) % period * _NS
@@ -237,12 +280,8 @@ class _Written:
             **{name: getattr(metric, name, None) for name in _ATTRIBUTES},
         )
 
-    def remember(self, infos: Iterable[info_lines.Info], room: int) -> int:
-        """Remember what was written, of at most `room` metrics more.
-
-        :return: of how many more.
-        """
-        before = room
+    def remember(self, infos: Iterable[info_lines.Info], room: int) -> None:
+        """Remember what was written, of at most `room` metrics more."""
         for info in infos:
             if info.time != self._start:
                 break  # Another thread has begun the next period.
@@ -252,7 +291,6 @@ class _Written:
                     continue
                 room -= 1
             self.hashes[number] = _hash(info)
-        return before - room
 
 
 def _hash(info: info_lines.Info) -> int:

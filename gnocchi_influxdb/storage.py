@@ -199,7 +199,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             )
         self.statistics["metadata update"] += len(metrics_and_measures)
         if self._infos is not None and new:
-            self._infos.write(new)
+            self._infos.write_soon(new)
 
     def _leave_out(
         self, unstorable: Sequence[line_protocol.Unstorable]

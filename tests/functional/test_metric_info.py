@@ -438,6 +438,109 @@ def test_threads(cloud, influxdb, between):
     assert len(sent(between)) == before
 
 
+# By whom it is written ---------------------------------------------------
+
+
+@pytest.fixture
+def held(between):
+    """Set to let requests that write names through."""
+    free = threading.Event()
+
+    def hold(request):
+        if request.body.startswith(b"metric_info,"):
+            free.wait(30)
+
+    between.before = hold
+    yield free
+    free.set()
+
+
+@pytest.mark.in_background
+def test_nobody_waits(cloud, influxdb, between, held):
+    metrics = resource_with(cloud, list("abcd"))
+    driver = InfluxDBStorage(cloud.conf.storage)
+    bucket = cloud.bucket(metrics[0])
+    for age in range(3):
+        points = add(driver, cloud, metrics[:2], age=age)
+        for metric in metrics[:2]:
+            found = stored(influxdb, bucket, metric)
+            assert points[metric].items() <= found.items()
+    # More of them, and one that has got another name meanwhile.
+    add(driver, cloud, metrics)
+    metrics[0].name = "renamed"
+    add(driver, cloud, metrics)
+    assert rows(influxdb, bucket) == []
+    held.set()
+    driver._infos.wait()
+    # What was under way when it came again is not written once more.
+    assert sent(between) == [2, 3]
+    found = names(influxdb, bucket)
+    assert sorted(found.values()) == ["b", "c", "d", "renamed"]
+    add(driver, cloud, metrics, age=5)
+    driver._infos.wait()
+    assert sent(between) == [2, 3]
+
+
+@pytest.mark.in_background
+def test_a_process_that_ends(cloud, influxdb, between, held):
+    """It waits for what is under way."""
+    metrics = resource_with(cloud, ["cpu", "disk"])
+
+    def use(i):
+        mine = metrics[i : i + 1]
+        index = helpers.own_indexer(cloud.index)
+        driver = InfluxDBStorage(cloud.conf.storage)
+        write(driver, {m: {recent(i): 1.0} for m in mine}, index)
+
+    threading.Timer(1, held.set).start()
+    assert helpers.in_processes(2, use) == [None, None]
+    found = names(influxdb, cloud.bucket(metrics[0]))
+    assert sorted(found.values()) == ["cpu", "disk"]
+
+
+@pytest.mark.in_background
+def test_forked_meanwhile(cloud, influxdb, between, held):
+    metrics = resource_with(cloud, ["cpu", "disk"])
+    driver = InfluxDBStorage(cloud.conf.storage)
+    add(driver, cloud, metrics[:1])
+
+    def use(i):
+        index = helpers.own_indexer(cloud.index)
+        write(driver, {metrics[1]: {recent(i): 1.0}}, index)
+        driver._infos.wait()
+
+    threading.Timer(1, held.set).start()
+    assert helpers.in_processes(1, use) == [None]
+    driver._infos.wait()
+    found = names(influxdb, cloud.bucket(metrics[0]))
+    assert sorted(found.values()) == ["cpu", "disk"]
+
+
+@pytest.mark.in_background
+def test_no_thread(cloud, influxdb, monkeypatch):
+    metrics = resource_with(cloud, ["cpu"])
+    driver = InfluxDBStorage(cloud.conf.storage)
+
+    start = threading.Thread.start
+    failed = []
+
+    def fail(thread):
+        if thread.name == "metric_info":
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        add(driver, cloud, metrics)
+    assert len(failed) == 1
+    driver._infos.wait()
+    assert len(stored(influxdb, cloud.bucket(metrics[0]), metrics[0])) == 1
+    add(driver, cloud, metrics)
+    driver._infos.wait()
+    assert list(names(influxdb, cloud.bucket(metrics[0])).values()) == ["cpu"]
+
+
 # When it goes wrong ------------------------------------------------------
 
 
@@ -683,7 +786,7 @@ def test_migrated(installation, influxdb, on):
     } == wanted
 
 
-@pytest.mark.parametrize("where", ["_new", "_write"])
+@pytest.mark.parametrize("where", ["_new", "_note", "_send_part"])
 def test_a_bug_is_nobody_elses(cloud, influxdb, logged, monkeypatch, where):
     def broken(*args):
         raise ZeroDivisionError
