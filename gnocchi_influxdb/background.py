@@ -33,10 +33,11 @@ class Background:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._changed = threading.Condition()
         self._is_wanted = False
         self._is_running = False
+        # The last: who finds it right takes the lock.
+        self._pid = os.getpid()
 
     def start(self) -> None:
         """Have the work done, once more if it is being done.
