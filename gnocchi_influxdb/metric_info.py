@@ -12,11 +12,11 @@
 """Names of metrics in InfluxDB: which are to be written, and when.
 
 Gnocchi does not read them. They are written after the measures, by requests
-of their own and a thread of its own, when a process sees a metric for the
-first time and when one of its attributes has changed; and since points expire,
-again in each period, which is a week, or half of the bucket's retention if
-that is less. Their time is the beginning of the period, so what several
-processes write is one point.
+of their own, when a process sees a metric for the first time and when one of
+its attributes has changed; and since points expire, again in each period,
+which is a week, or half of the bucket's retention if that is less. Their time
+is the beginning of the period, so what several processes write is one point.
+A thread does it, so that nobody waits.
 
 Not more often: five fields in each of the daily shards would be a fifth of
 what there is on disk, and InfluxDB goes through all of them for a DELETE.
@@ -31,16 +31,18 @@ fails is logged once and tried again some minutes later.
 
 import logging
 import operator
+import os
 import random
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent import futures
 from typing import Any
 
-from gnocchi_influxdb import background, exceptions, info_lines
 from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
+from gnocchi_influxdb import exceptions, info_lines
 
 LOG = logging.getLogger(__name__)
 
@@ -96,9 +98,8 @@ class Writer:
         # By the name of the archive policy.
         self._written: dict[str, _Written] = {}
         self._failed = False
-        self._background = background.Background(
-            self._send_pending, "metric_info"
-        )
+        # A process, and a pool of one thread in it.
+        self._pool: tuple[int, futures.Executor] | None = None
 
     def new(self, metrics: Iterable[Any]) -> list[Any]:
         """Those that are not known to be written. Never raises.
@@ -123,14 +124,22 @@ class Writer:
         """The same, but nobody waits for InfluxDB. Never raises."""
         if self._find_due(metrics):
             try:
-                self._background.start()
+                self._thread().submit(self._send_pending)
             except RuntimeError:
                 # With the next measures, or another process will do it.
                 LOG.debug("No thread for names of metrics", exc_info=True)
 
     def wait(self) -> None:
         """Wait until nothing is under way."""
-        self._background.wait()
+        self._thread().submit(int).result()
+
+    def _thread(self) -> futures.Executor:
+        # No thread survives a fork. A process that ends waits for its own.
+        pool, pid = self._pool, os.getpid()
+        if pool is None or pool[0] != pid:
+            made = futures.ThreadPoolExecutor(1, "metric_info")
+            pool = self._pool = pid, made
+        return pool[1]
 
     def _complain(self) -> None:
         if not self._failed:
@@ -183,15 +192,12 @@ class Writer:
             known = written.hashes.get(info.metric.int)
             if known == _hash(info):
                 continue
-            if written.pending.get(info.metric) == info:
-                is_any = True
-            elif (
-                has_room
-                or known is not None
-                or random.random() < _SHARE_OF_OTHERS
-            ):
+            if written.pending.get(info.metric) != info:
+                has_turn = has_room or random.random() < _SHARE_OF_OTHERS
+                if known is None and not has_turn:
+                    continue
                 written.pending[info.metric] = info
-                is_any = True
+            is_any = True
         return is_any
 
     def _room(self) -> int:
