@@ -533,11 +533,14 @@ def test_no_thread(cloud, influxdb, monkeypatch):
         patched.setattr(threading.Thread, "start", fail)
         add(driver, cloud, metrics)
     assert len(failed) == 1
-    driver._infos.wait()
-    assert len(stored(influxdb, cloud.bucket(metrics[0]), metrics[0])) == 1
+    bucket = cloud.bucket(metrics[0])
+    assert len(stored(influxdb, bucket, metrics[0])) == 1
     add(driver, cloud, metrics)
-    driver._infos.wait()
-    assert list(names(influxdb, cloud.bucket(metrics[0])).values()) == ["cpu"]
+    # Not by wait(), which would have a thread made.
+    deadline = time.monotonic() + 30
+    while not rows(influxdb, bucket) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(names(influxdb, bucket).values()) == ["cpu"]
 
 
 # When it goes wrong ------------------------------------------------------
