@@ -67,7 +67,7 @@ class Languages:
                 if self._language != "auto" or self._client.is_1x:
                     raise
                 rows = self._in_flux(query, ids)
-                LOG.info("All is asked in Flux from now on: %s", e)
+                LOG.warning("All is asked in Flux from now on: %s", e)
                 self._language = "flux"
                 return rows
             except exceptions.BucketNotFoundError:

@@ -529,7 +529,7 @@ def second_org(influxdb, bucket_prefix):
 
 @pytest.mark.only_2x("1.x has no organizations")
 def test_bucket_of_another_organization(
-    make_conf, influxdb, indexer_driver, hand_made, second_org
+    make_conf, influxdb, indexer_driver, hand_made, second_org, logged
 ):
     """An operator's token sees the buckets of all organizations."""
     m, _ = hand_made
@@ -544,6 +544,10 @@ def test_bucket_of_another_organization(
     for method in ("mean", "std"):
         got = read(driver, m, method, 60)
         assert list(got.values()) == ([5.0] if method == "mean" else [])
+    # An operator learns, and once, why nothing is kept of long reads.
+    (told,) = logged.warnings()
+    assert "All is asked in Flux from now on" in told
+    assert "influxdb_token" in told
     driver._delete_metric(m)
     assert helpers.stored(influxdb, name, m) == {T0: 1.0}
     with pytest.raises(storage.MetricDoesNotExist):
