@@ -125,10 +125,10 @@ class Buckets:
         try:
             self._client.probe(bucket)
         except (
-            exceptions.AccessError,
+            exceptions.ForbiddenError,
             exceptions.BucketNotFoundError,
         ):
-            raise exceptions.AccessError(
+            raise exceptions.ForbiddenError(
                 f"InfluxDB at {self._client.url} has no bucket {bucket!r}"
                 " that the token in [storage] influxdb_token may write to,"
                 " and the token may not make one. Make it with:"

@@ -13,8 +13,9 @@
 
 Of the libraries for this, pybreaker holds a lock over the call, which lets
 one write at a time through, and circuitbreaker lets everybody through at once
-when it is time to try again. Here one thread tries, with a cheap question,
-and the others do not wait for it.
+when it is time to try again. Here one thread tries, first with a cheap
+question and then with its measures, and the others do not wait for it: a
+server may well answer the question while its writes hang.
 """
 
 import logging
@@ -31,17 +32,28 @@ LOG = logging.getLogger(__name__)
 class Breaker:
     """Says whether it is worth asking.
 
+    Who was allowed to ask says what came of it: `succeeded`, `failed`, or
+    `undecided`.
+
+    :param what: "measures", say, for the log.
+    :param patience: seconds to wait for the one that tries, after which it is
+        taken for lost.
     :param probe: a cheap question to the server; raises InfluxDBError.
     :param shortest: seconds until the first try after a failure.
     :param longest: seconds that may come to be between two tries.
+    :ivar error: the last failure.
     """
 
     def __init__(
         self,
-        probe: Callable[[], None],
+        what: str,
+        patience: float,
+        probe: Callable[[], None] | None = None,
         shortest: float = 0.5,
         longest: float = 15.0,
     ) -> None:
+        self._what = what
+        self._patience = patience
         self._probe = probe
         self._shortest = shortest
         self._longest = longest
@@ -49,6 +61,7 @@ class Breaker:
         self._trial = threading.Lock()
         self._failures = 0
         self._retry_at = 0.0
+        self.error: exceptions.InfluxDBError | None = None
 
     def allows(self) -> bool:
         """Whether to ask the server."""
@@ -61,7 +74,10 @@ class Breaker:
         try:
             if time.monotonic() < self._retry_at or not self._failures:
                 return not self._failures
-            self._probe()
+            if self._probe is not None:
+                self._probe()
+            # Nobody else, until it is known how this one fares.
+            self._retry_at = time.monotonic() + self._patience
         except exceptions.InfluxDBError as e:
             self.failed(e)
             return False
@@ -69,9 +85,10 @@ class Breaker:
             self._trial.release()
         return True
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: exceptions.InfluxDBError) -> None:
         """The server did not do what it was asked."""
         with self._lock:
+            self.error = error
             self._failures += 1
             pause = min(
                 self._shortest * 2 ** min(self._failures - 1, 20),
@@ -83,7 +100,8 @@ class Breaker:
             first = self._failures == 1
         LOG.log(
             logging.ERROR if first else logging.DEBUG,
-            "Measures go to the queue until InfluxDB takes them again: %s",
+            "%s go to the queue until InfluxDB takes them again: %s",
+            self._what[:1].upper() + self._what[1:],
             error,
         )
 
@@ -92,4 +110,9 @@ class Breaker:
         if self._failures:
             with self._lock:
                 self._failures = 0
-            LOG.warning("InfluxDB takes measures again")
+            LOG.warning("InfluxDB takes %s again", self._what)
+
+    def undecided(self) -> None:
+        """The server was not asked after all, so the next one may try."""
+        if self._failures:
+            self._retry_at = time.monotonic()

@@ -24,30 +24,33 @@ import threading
 import msgpack
 import numpy
 
-from gnocchi_influxdb import buckets as buckets_
-from gnocchi_influxdb import client as client_
 from gnocchi_influxdb import (
+    api_buckets,
     exceptions,
     influxql,
     influxql_response,
     line_protocol,
+    retention_policies,
     shards,
 )
+from gnocchi_influxdb import buckets as buckets_
+from gnocchi_influxdb import client as client_
 
 LOG = logging.getLogger(__name__)
 
 _TYPE = "float"
 
 
-def cure(buckets: buckets_.Buckets, name: str, time: int) -> str:
+def cure(
+    server: api_buckets.Buckets | retention_policies.Policies,
+    bucket: buckets_.Bucket,
+    time: int,
+) -> str:
     """What to do about the shard that a refused point belongs to.
 
-    :param name: of the bucket.
+    :param bucket: that says how long its shards are.
     :param time: of the point, ns since the epoch.
     """
-    bucket = buckets.find(name)
-    if bucket is None or not bucket.shard_duration:
-        return ""
     start, stop = (
         f"{numpy.datetime64(edge, 's')}Z"
         for edge in shards.span(time, bucket.shard_duration)
@@ -56,7 +59,7 @@ def cure(buckets: buckets_.Buckets, name: str, time: int) -> str:
         f". Somebody else has written the other type to bucket {bucket.name}:"
         f" its shard from {start} to {stop} takes no measure until that is"
         " deleted. Look at what is there, stop whoever writes it, then:"
-        f" {buckets.server.to_clear(bucket, start, stop)}"
+        f" {server.to_clear(bucket, start, stop)}"
     )
 
 

@@ -35,7 +35,7 @@ No message ever contains the token.
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import webob.exc  # type: ignore[import-untyped]
 from gnocchi import storage
@@ -101,12 +101,30 @@ class PartialWriteError(RefusedError):
         self.type_conflict = type_conflict
 
 
+#: The server has answered, and its answer is about one bucket or the points
+#: for it: another bucket may take what is for it.
+OF_ONE_BUCKET = (ForbiddenError, BucketNotFoundError, RefusedError)
+
+
 class QueryError(InfluxDBError):
     """The server reports an error inside its answer, or to a query."""
 
 
 class ResponseError(InfluxDBError):
     """The answer is incomplete or makes no sense."""
+
+
+def raise_first(failed: Mapping[str, InfluxDBError]) -> None:
+    """Raise one of several errors, if there are any, and log the others.
+
+    :param failed: by what is to be said of them.
+    """
+    if not failed:
+        return
+    (_, first), *others = failed.items()
+    for what, error in others:
+        LOG.error("%s: %s", what, error)
+    raise first
 
 
 @contextlib.contextmanager

@@ -23,61 +23,19 @@ import contextlib
 import logging
 import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy
-from gnocchi import carbonara, incoming, indexer
+from gnocchi import carbonara, incoming
 from stevedore import driver
 
-from gnocchi_influxdb import breaker, exceptions, opts, resolve, storage
+from gnocchi_influxdb import exceptions, opts, ways
 
 LOG = logging.getLogger(__name__)
 
 
-class _Way:
-    """A way into InfluxDB, made where and when it is needed."""
-
-    max_retries: int | None = None
-
-    def __init__(self, conf: Any) -> None:
-        self.pid = os.getpid()
-        self.indexer = indexer.get_driver(conf)
-        self.storage = storage.InfluxDBStorage(conf.storage, self.max_retries)
-
-    def write(self, measures: Mapping[uuid.UUID, Any]) -> int:
-        """Store measures; those of metrics that are not there are dropped,
-        as they are when Gnocchi takes them out of a queue.
-
-        :return: how many metrics have received some.
-        """
-        # Of no measures the indexer is to know nothing.
-        ids = [id_ for id_, of_metric in measures.items() if len(of_metric)]
-        metrics = {
-            metric: measures[metric.id]
-            for metric in resolve.receivers(self.indexer, ids)
-        }
-        self.storage.add_measures_to_metrics(metrics, self.indexer)
-        return len(metrics)
-
-
-class _Through(_Way):
-    """The way of a POST."""
-
-    # The queue is the second try: a client does not wait for more.
-    max_retries = 0
-
-    def __init__(self, conf: Any) -> None:
-        super().__init__(conf)
-        self.breaker = breaker.Breaker(self.storage.client.ping)
-
-
-class _Queued(_Way):
-    """The way of what metricd takes out of the queue."""
-
-
-_W = TypeVar("_W", bound=_Way)
+_W = TypeVar("_W", bound=ways.Way)
 
 
 class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
@@ -99,7 +57,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         # this method from Gnocchi's base class or not.
         self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
-        self._made: dict[type[_Way], _Way] = {}
+        self._made: dict[type[ways.Way], ways.Way] = {}
         self._writes_through = self._conf.storage.driver == "influxdb"
         if not self._writes_through:
             LOG.warning(
@@ -162,27 +120,11 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
             )
             for metric, of_metric in metrics_and_measures.items()
         }
-        if not self._write_through(measures):
-            self.queue.add_measures_batch(measures)
-
-    def _write_through(self, measures: Mapping[uuid.UUID, Any]) -> bool:
-        if not self._writes_through:
-            return False
-        through = self._of_process(_Through)
-        if not through.breaker.allows():
-            return False
-        try:
-            through.write(measures)
-        except exceptions.InfluxDBError as e:
-            through.breaker.failed(e)
-            return False
-        except Exception:
-            # The indexer, most likely. The points may be stored already;
-            # from the queue they are stored again, which changes nothing.
-            LOG.exception("Measures go to the queue")
-            return False
-        through.breaker.succeeded()
-        return True
+        left: Mapping[Any, Any] = measures
+        if self._writes_through:
+            left = self._of_process(ways.Through).try_to_write(measures)
+        if left or not self._writes_through:
+            self.queue.add_measures_batch(left)
 
     def _of_process(self, way: type[_W]) -> _W:
         # Not at construction: uwsgi and cotyledon fork after that, and
@@ -225,20 +167,37 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         Gnocchi would make objects of all that the indexer knows of the
         metrics, which takes longer than storing their measures.
 
+        What one bucket does not take stays, and holds up no other.
+
         :return: the measures, if they are not for InfluxDB.
         :raises InfluxDBError: not all may be stored, and they stay. So they
             do with any other exception.
         """
         with self.queue.process_measures_for_sack(sack) as measures:
             if measures and self._writes_through:
-                stored = self._of_process(_Queued).write(measures)
+                way = self._of_process(ways.Queued)
+                written = way.write(measures)
                 LOG.debug(
                     "Measures for %d metrics of sack %s are stored",
-                    stored,
+                    written.stored,
                     sack,
                 )
+                if written.failed:
+                    self._take_out(way, set(measures) - set(written.left))
+                    exceptions.raise_first(written.failed)
                 measures = {}
             yield measures
+
+    def _take_out(self, way: ways.Way, metric_ids: Iterable[Any]) -> None:
+        """Take single metrics out of the queue.
+
+        Otherwise they would be stored again and again with those of their
+        sack that can't be. What has come for them since is stored, too.
+        """
+        with self.queue.process_measure_for_metrics(
+            list(metric_ids)
+        ) as measures:
+            exceptions.raise_first(way.write(measures).failed)
 
     def has_unprocessed(self, metric_id: Any) -> bool:
         return bool(self.queue.has_unprocessed(metric_id))

@@ -30,11 +30,13 @@ _DROPPED = re.compile(r"dropped[ =](\d+)")
 # Of a write, and of a query. Others, S3 for one, have buckets, too.
 _NO_BUCKET = re.compile(r'bucket ".*" not found$|could not find bucket ".*"$')
 # The same of 1.x: of a write, which has no status of its own for the second,
-# and of Flux. 2.x says the first with a 500 of a bucket that is being made.
+# and of Flux.
 _NO_POLICY = re.compile(
     r"^(database|retention policy) not found: "
     r"|execute state: (no database|invalid retention policy)$"
 )
+# Of 2.x, with a 500: the bucket is just being made, or deleted.
+_NOT_YET = re.compile(r"\bdatabase not found: [0-9a-f]{16}$")
 # Of Flux on 1.x, which has one status for all errors.
 _FLUX_FAULT = re.compile(r"^(error |compilation failed|runtime error)")
 _FLUX_FORBIDDEN = re.compile(r"execute state: user .*, requires ")
@@ -126,9 +128,8 @@ def error(
             " show it to the token: see [storage] influxdb_org and"
             " influxdb_token"
         )
-    if _NO_BUCKET.search(reason) or (
-        _NO_POLICY.search(reason) and not path.startswith("/api/v2/write")
-    ):
+    missing = _NOT_YET if path.startswith("/api/v2/write") else _NO_POLICY
+    if _NO_BUCKET.search(reason) or missing.search(reason):
         return exceptions.BucketNotFoundError(said)
     if status == 404:
         return exceptions.ConfigurationError(

@@ -82,10 +82,10 @@ class Policies:
             try:
                 self._client.probe(bucket)
             except (
-                exceptions.AccessError,
+                exceptions.ForbiddenError,
                 exceptions.BucketNotFoundError,
             ):
-                raise exceptions.AccessError(
+                raise exceptions.ForbiddenError(
                     f"{e}. If there is no retention policy {bucket!r}, make"
                     f" it with: {self.to_make(bucket, wanted)}"
                 ) from None

@@ -13,7 +13,7 @@
 
 import logging
 import weakref
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -26,6 +26,7 @@ from gnocchi_influxdb import (
     client,
     deletes,
     exceptions,
+    latest,
     line_protocol,
     metric_info,
     opts,
@@ -157,8 +158,22 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         :raises InfluxDBError: not all may be stored. They can be offered
             again as they are.
         """
+        exceptions.raise_first(
+            self.store(metrics_and_measures, indexer_driver)
+        )
+
+    def store(
+        self, metrics_and_measures: Mapping[Any, Any], indexer_driver: Any
+    ) -> dict[str, exceptions.InfluxDBError]:
+        """The same, but a bucket that fails does not hold up the others.
+
+        :return: what has gone wrong, by name of the archive policy. Of the
+            measures of these policies not all may be stored.
+        :raises InfluxDBError: the server fails; of no policy all are sure to
+            be stored.
+        """
         if not metrics_and_measures:
-            return
+            return {}
         policies: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {}
         policy = None
         for metric, measures in metrics_and_measures.items():
@@ -184,15 +199,27 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 suspects.update(one.metric for one in unstorable)
                 if len(points):
                     collected.append((policy, points))
-            latest = _Latest(_with_time(metrics_and_measures, suspects))
-            for policy, points in collected:
-                self._writer.write(policy, points)
+            newest = latest.Latest(metrics_and_measures, suspects)
+            failed = {
+                policy.name: error
+                for policy, points in collected
+                if (error := self._write(policy, points)) is not None
+            }
+        if failed:
+            metrics_and_measures = {
+                metric: measures
+                for metric, measures in metrics_and_measures.items()
+                if metric.archive_policy.name not in failed
+            }
+            new = [metric for metric in new if metric in metrics_and_measures]
+            number = sum(map(len, metrics_and_measures.values()))
+            newest = latest.Latest(metrics_and_measures, suspects)
         self.statistics["raw measures store"] += len(metrics_and_measures)
         self.statistics["processed measures"] += number
         with self.statistics.time("metadata update"):
             bookkeeping.update_metadata(
                 indexer_driver,
-                latest,
+                newest,
                 lambda metric: self.execute_metadata_updates_if_needed(
                     indexer_driver, metrics_and_measures[metric], metric
                 ),
@@ -200,6 +227,16 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.statistics["metadata update"] += len(metrics_and_measures)
         if self._infos is not None and new:
             self._infos.write_soon(new)
+        return failed
+
+    def _write(
+        self, policy: Any, points: line_protocol.Points
+    ) -> exceptions.InfluxDBError | None:
+        try:
+            self._writer.write(policy, points)
+        except exceptions.OF_ONE_BUCKET as e:
+            return e
+        return None
 
     def _leave_out(
         self, unstorable: Sequence[line_protocol.Unstorable]
@@ -248,47 +285,6 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
 
     def _count_refused(self, number: int) -> None:
         self.statistics["refused measures"] += number
-
-
-def _with_time(
-    metrics_and_measures: Mapping[Any, Any], suspects: Container[Any]
-) -> Mapping[Any, Any]:
-    """Those that have a timestamp.
-
-    :param suspects: ids of metrics that may have no other than NaT.
-    """
-    if not suspects and all(map(len, metrics_and_measures.values())):
-        return metrics_and_measures
-    return {
-        metric: measures
-        for metric, measures in metrics_and_measures.items()
-        if len(measures)
-        and not (
-            metric.id in suspects and numpy.isnat(measures["timestamps"]).all()
-        )
-    }
-
-
-class _Latest(Mapping[Any, Any]):
-    """The newest timestamp of each metric, found out only where it is asked.
-
-    It is of interest for metrics of resources that have ended.
-
-    :param metrics_and_measures: none without a timestamp.
-    """
-
-    def __init__(self, metrics_and_measures: Mapping[Any, Any]) -> None:
-        self._measures = metrics_and_measures
-
-    def __getitem__(self, metric: Any) -> Any:
-        # fmax passes over NaT.
-        return numpy.fmax.reduce(self._measures[metric]["timestamps"])
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._measures)
-
-    def __len__(self) -> int:
-        return len(self._measures)
 
 
 def _nanoseconds(timestamp: Any) -> int | None:

@@ -37,6 +37,9 @@ from gnocchi_influxdb import (
 
 LOG = logging.getLogger(__name__)
 
+# Seconds before a write to a bucket that was missing is tried again.
+_UNTIL_MADE = (0.05, 0.2, 0.5)
+
 
 def parts(number: int, most: int) -> list[tuple[int, int]]:
     """Bounds of the requests that a number of points is sent in.
@@ -59,7 +62,8 @@ class Writer:
     """Writes points into the buckets of their archive policies.
 
     :param batch_size: points a request, at most.
-    :param timeout: of a request, and of its repetitions together, seconds.
+    :param timeout: of each step of a request, and until the beginning of its
+        last repetition, seconds.
     :param count_refused: called with each number of points refused.
     """
 
@@ -97,13 +101,7 @@ class Writer:
         bucket = self._buckets.name(policy)
         lines = line_protocol.encode(points)
         try:
-            try:
-                self._write(policy, bucket, points, lines)
-            except exceptions.BucketNotFoundError:
-                # Somebody has deleted it since we saw it.
-                self._buckets.forget(bucket)
-                self._buckets.ensure(policy)
-                self._write(policy, bucket, points, lines)
+            self._write_and_make(policy, bucket, points, lines)
         except exceptions.PartialWriteError as e:
             self._after_partial_write(policy, bucket, points, e)
         except exceptions.RefusedError as e:
@@ -119,6 +117,26 @@ class Writer:
                 # Not about the points: nothing may be dropped for it.
                 raise
 
+    def _write_and_make(
+        self,
+        policy: Any,
+        bucket: str,
+        points: line_protocol.Points,
+        lines: bytes,
+        pauses: tuple[float, ...] = _UNTIL_MADE,
+    ) -> None:
+        try:
+            self._write(policy, bucket, points, lines)
+        except exceptions.BucketNotFoundError:
+            if not pauses:
+                raise
+            # Somebody has deleted it since we saw it, or is making it at this
+            # moment: InfluxDB 2 shows a bucket before it can write to it.
+            self._buckets.forget(bucket)
+            self._buckets.ensure(policy)
+            time.sleep(pauses[0])
+            self._write_and_make(policy, bucket, points, lines, pauses[1:])
+
     def _write(
         self,
         policy: Any,
@@ -127,8 +145,10 @@ class Writer:
         lines: bytes,
     ) -> None:
         now = time.time_ns()
-        # The request and its repetitions are over by then.
-        until = now + int(2e9 * self._timeout)
+        # The request and its repetitions are over by then: the last of them
+        # begins within the timeout, and each has three steps that may take
+        # as long, to send the head, to send the body, and to be answered.
+        until = now + int(4e9 * self._timeout)
         if not self._client.is_1x and rollup_lines.has_late(points, until):
             oldest = rollup_lines.oldest_place(
                 now, self._buckets.retention(policy)
@@ -170,7 +190,7 @@ class Writer:
         self, bucket: str, points: line_protocol.Points
     ) -> list[line_protocol.Points]:
         """The points of each shard; times are sorted."""
-        found = self._buckets.find(bucket)
+        found = self._find(bucket)
         if found is None or not found.shard_duration:
             return [points]
         starts = shards.starts(points.times, found.shard_duration)
@@ -220,4 +240,15 @@ class Writer:
             and error.type_conflict
         ):
             return ""
-        return conflicts.cure(self._buckets, bucket, int(points.times[0]))
+        found = self._find(bucket)
+        if found is None or not found.shard_duration:
+            return ""
+        return conflicts.cure(
+            self._buckets.server, found, int(points.times[0])
+        )
+
+    def _find(self, bucket: str) -> buckets_.Bucket | None:
+        try:
+            return self._buckets.find(bucket)
+        except exceptions.AccessError:
+            return None  # Who may write may not be allowed to look.

@@ -26,8 +26,8 @@ from gnocchi import chef as gnocchi_chef
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
 
-from gnocchi_influxdb import breaker
-from gnocchi_influxdb.incoming import InfluxDBIncoming, _Queued, _Through
+from gnocchi_influxdb import breaker, exceptions, ways
+from gnocchi_influxdb.incoming import InfluxDBIncoming
 
 from . import helpers, proxy
 
@@ -189,7 +189,7 @@ def test_what_is_no_measure_is_an_error(make_cloud):
 
 def test_outage(make_cloud, fresh_influxd, monkeypatch):
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=5)
-    through = cloud.incoming._of_process(_Through)
+    through = cloud.incoming._of_process(ways.Through)
     monkeypatch.setattr(through.breaker, "_shortest", 0.0)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0, 0)])
@@ -219,7 +219,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=2)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0)])
-    through = cloud.incoming._of_process(_Through)
+    through = cloud.incoming._of_process(ways.Through)
     monkeypatch.setattr(through.breaker, "_shortest", 3600.0)
     monkeypatch.setattr(through.breaker, "_longest", 3600.0)
     os.kill(fresh_influxd.pid, signal.SIGSTOP)
@@ -255,7 +255,7 @@ def test_one_thread_tries_and_the_others_do_not_wait(
         let_go.wait(30)
         client.ping()
 
-    guard = breaker.Breaker(probe, shortest=0.0)
+    guard = breaker.Breaker("measures", 60.0, probe, shortest=0.0)
     guard.failed(storage.StorageError("away"))
     answers = []
     first = threading.Thread(target=lambda: answers.append(guard.allows()))
@@ -343,7 +343,7 @@ def test_what_metricd_can_not_store_stays(make_cloud, monkeypatch, what):
     cloud = make_cloud()
     m = cloud.metric()
     queue(cloud, m, measure(1.0))
-    queued = cloud.incoming._of_process(_Queued)
+    queued = cloud.incoming._of_process(ways.Queued)
     sack = cloud.incoming.sack_for_metric(m.id)
     logged = []
 
@@ -376,7 +376,7 @@ def test_metricd_shares_nothing_over_a_fork(make_cloud):
     metrics = [cloud.metric("high") for _ in range(4)]
     queue(cloud, metrics[0], measure(0.0))
     cloud.metricd()
-    parents = cloud.incoming._of_process(_Queued)
+    parents = cloud.incoming._of_process(ways.Queued)
     children = []
     for m in metrics[1:]:
         child = os.fork()
@@ -390,7 +390,7 @@ def test_metricd_shares_nothing_over_a_fork(make_cloud):
                 for i in range(10):
                     queue(cloud, m, measure(float(i), i))
                     cloud.metricd()
-                own = cloud.incoming._of_process(_Queued)
+                own = cloud.incoming._of_process(ways.Queued)
                 status = 2 if own.indexer is parents.indexer else 0
             finally:
                 os._exit(status)
@@ -525,3 +525,277 @@ def test_many_threads_and_new_policies(make_cloud):
     for m in metrics:
         (values,) = cloud.values(m).values()
         assert values == [float(i % 8) for i in range(120)]
+
+
+# A bucket that takes nothing -------------------------------------------------
+
+
+@pytest.fixture
+def weak(make_cloud, influxdb, between):
+    """A cloud whose token is for the bucket of the policy low alone.
+
+    With `between.before` set to None it has all rights.
+    """
+    cloud = make_cloud(influxdb_url=between.url)
+    policies = dict(zip(("low", "high"), POLICIES, strict=True))
+    bucket = helpers.make_bucket(
+        influxdb, cloud.storage.buckets.name(policies["low"])
+    )
+    token = helpers.make_token(
+        influxdb, ("read", "buckets", bucket), ("write", "buckets", bucket)
+    )
+
+    def take_rights(request):
+        request.head = request.head.replace(
+            influxdb.token.encode(), token.encode()
+        )
+
+    between.before = take_rights
+    return cloud
+
+
+def asked_for(between, cloud, policy):
+    """How often the proxy was asked about the bucket of a policy."""
+    name = cloud.storage.buckets.name(policy)
+    return len([p for p in between.paths() if name in p])
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x")
+def test_a_bucket_that_fails_queues_no_other(weak, between, logged):
+    cloud = weak
+    low, high = cloud.metric("low"), cloud.metric("high")
+    for i in range(5):
+        cloud.incoming.add_measures_batch(
+            {high.id: [measure(float(i), i)], low.id: [measure(float(i), i)]}
+        )
+        assert list(cloud.values(low).values()) == [[float(i)]]
+        assert not cloud.incoming.has_unprocessed(low.id)
+        cloud.incoming.add_measures(low.id, [measure(i + 0.5, i)])
+        assert list(cloud.values(low).values()) == [[i + 0.5]]
+    assert cloud.waiting() == 5
+    (told,) = logged.warnings()
+    assert told.startswith("Measures of archive policy high go to the queue")
+    assert "influx bucket create" in told
+    # The operator sees to it, and the next one that tries gets through.
+    through = cloud.incoming._of_process(ways.Through)
+    guard = through._breakers["high"]
+    guard._retry_at = time.monotonic() + 3600
+    asked = asked_for(between, cloud, high.archive_policy)
+    between.before = None
+    cloud.incoming.add_measures(high.id, [measure(5.0, 5)])
+    assert cloud.waiting() == 6
+    assert asked_for(between, cloud, high.archive_policy) == asked
+    guard._retry_at = 0.0
+    cloud.incoming.add_measures(high.id, [measure(6.0, 6)])
+    assert cloud.waiting() == 6
+    assert logged.warnings()[1:] == [
+        "InfluxDB takes measures of archive policy high again"
+    ]
+    cloud.metricd()
+    assert list(cloud.values(high).values()) == [[0, 1, 2, 3, 4, 5, 6]]
+    assert cloud.waiting() == 0
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x")
+def test_a_bucket_that_fails_holds_up_no_sack(weak, between):
+    cloud = weak
+    sack = next(cloud.incoming.iter_sacks())
+
+    def in_sack(policy):
+        while (
+            cloud.incoming.sack_for_metric((m := cloud.metric(policy)).id)
+            != sack
+        ):
+            pass
+        return m
+
+    highs = [in_sack("high") for _ in range(3)]
+    lows = [in_sack("low") for _ in range(3)]
+    gone = in_sack("low")
+    cloud.index.delete_metric(gone.id)
+    for m in [*highs, *lows, gone]:
+        queue(cloud, m, measure(1.0))
+    for _ in range(3):
+        with pytest.raises(storage.StorageError, match="influx bucket create"):
+            cloud.metricd()
+        # Of those that were stored nothing is left to be stored again.
+        for m in [*lows, gone]:
+            assert not cloud.incoming.has_unprocessed(m.id)
+        for m in lows:
+            assert next(iter(cloud.values(m).values()))[-1] >= 1.0
+            cloud.incoming.add_measures(m.id, [measure(2.0)])
+            assert list(cloud.values(m).values()) == [[2.0]]
+        for m in highs:
+            assert cloud.incoming.has_unprocessed(m.id)
+    between.before = None
+    cloud.metricd()
+    assert cloud.waiting() == 0
+    for m in highs:
+        assert list(cloud.values(m).values()) == [[1.0]]
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x")
+def test_what_comes_in_between_is_stored(weak, monkeypatch):
+    """While what can be stored of a sack is taken out of it."""
+    cloud = weak
+    low, high = cloud.metric("low"), cloud.metric("high")
+    while cloud.incoming.sack_for_metric(
+        low.id
+    ) != cloud.incoming.sack_for_metric(high.id):
+        low = cloud.metric("low")
+    queue(cloud, high, measure(1.0))
+    queue(cloud, low, measure(1.0))
+    way = cloud.incoming._of_process(ways.Queued)
+    write = way.write
+    calls = []
+
+    def slowly(measures):
+        written = write(measures)
+        if not calls:
+            queue(cloud, low, measure(2.0, 1))
+        calls.append(set(measures))
+        return written
+
+    monkeypatch.setattr(way, "write", slowly)
+    with pytest.raises(storage.StorageError):
+        cloud.metricd()
+    assert calls == [{low.id, high.id}, {low.id}]
+    assert not cloud.incoming.has_unprocessed(low.id)
+    assert list(cloud.values(low).values()) == [[2.0]]
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x")
+def test_gnocchis_own_queue_and_a_bucket_that_fails(weak):
+    """Gnocchi's incoming driver, and metricd with this storage driver."""
+    cloud = weak
+    low, high = cloud.metric("low"), cloud.metric("high")
+    resource = ended_resource(cloud)
+    ended = cloud.metric("high", resource_id=resource.id, name="cpu")
+    array = numpy.array(
+        [(NOW + numpy.timedelta64(5, "s"), 1.0)],
+        dtype=[("timestamps", "<M8[ns]"), ("values", "<f8")],
+    )
+    with pytest.raises(storage.StorageError, match="influx bucket create"):
+        cloud.storage.add_measures_to_metrics(
+            {high: array, low: array, ended: array}, cloud.index
+        )
+    assert list(cloud.values(low).values()) == [[1.0]]
+    assert cloud.storage.statistics["processed measures"] == 1
+    # What was not stored has not been received either.
+    told = cloud.index.list_metrics(
+        attribute_filter={"in": {"id": [low.id, high.id]}}
+    )
+    assert {m.id for m in told if m.needs_raw_data_truncation is False} == {
+        low.id
+    }
+    assert cloud.index.get_resource("generic", resource.id).ended_at
+
+
+# Who tries whether InfluxDB is back ------------------------------------------
+
+
+def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
+    """InfluxDB answers whether it is there, and its writes hang."""
+    cloud = make_cloud(influxdb_url=between.url, influxdb_timeout=1)
+    m = cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(0.0)])
+    through = cloud.incoming._of_process(ways.Through)
+    monkeypatch.setattr(through.breaker, "_shortest", 3600.0)
+    monkeypatch.setattr(through.breaker, "_longest", 3600.0)
+    hanging, let_go = threading.Event(), threading.Event()
+
+    def hang(request):
+        if request.path.startswith(helpers.WRITES):
+            hanging.set()
+            let_go.wait(30)
+
+    def writes():
+        return len(between.paths(helpers.WRITES))
+
+    before = writes()
+    between.before = hang
+    cloud.incoming.add_measures(m.id, [measure(1.0, 1)])
+    assert writes() == before + 1
+    through.breaker._retry_at = 0.0
+    hanging.clear()
+    first = threading.Thread(
+        target=cloud.incoming.add_measures, args=(m.id, [measure(2.0, 2)])
+    )
+    first.start()
+    assert hanging.wait(30)
+    for i in range(3, 8):
+        cloud.incoming.add_measures(m.id, [measure(float(i), i)])
+    assert writes() == before + 2
+    let_go.set()
+    first.join()
+    through.breaker._retry_at = 0.0
+    cloud.incoming.add_measures(m.id, [measure(8.0, 8)])
+    cloud.metricd()
+    assert list(cloud.values(m).values()) == [[float(i) for i in range(9)]]
+
+
+def test_a_post_of_nothing_says_nothing(make_cloud, logged):
+    cloud = make_cloud()
+    m = cloud.metric()
+    through = cloud.incoming._of_process(ways.Through)
+    error = exceptions.UnavailableError("away")
+    through.breaker.failed(error)
+    through.breaker._retry_at = 0.0
+    cloud.incoming.add_measures(m.id, [])
+    assert [w for w in logged.warnings() if "again" in w] == [
+        f"Measures go to the queue until InfluxDB takes them again: {error}"
+    ]
+    # Nor does it keep others from trying.
+    cloud.incoming.add_measures(m.id, [measure(1.0)])
+    assert cloud.waiting() == 0
+    assert logged.warnings()[-1] == "InfluxDB takes measures again"
+
+
+@pytest.mark.only_2x("1.x makes a retention policy in one step")
+def test_threads_that_meet_at_a_new_bucket(make_cloud, logged):
+    """InfluxDB shows a bucket some ms before it can write to it."""
+    cloud = make_cloud()
+    for i in range(30):
+        cloud.index.create_archive_policy(
+            archive_policy.ArchivePolicy(f"new{i}", 0, [(99, 60)], ["last"])
+        )
+    metrics = [cloud.metric(f"new{i}") for i in range(30)]
+    barrier = threading.Barrier(8)
+
+    def post(offset):
+        for m in metrics:
+            barrier.wait(60)
+            cloud.incoming.add_measures(m.id, [measure(float(offset), offset)])
+
+    threads = [threading.Thread(target=post, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not logged.warnings()
+    assert cloud.waiting() == 0
+
+
+@pytest.mark.only_2x("1.x makes a retention policy in one step")
+def test_a_bucket_that_is_being_made(make_cloud, between, logged):
+    """As above, with the answer that was seen then."""
+    cloud = make_cloud(influxdb_url=between.url)
+    m = cloud.metric()
+    said = (
+        b'{"code":"internal error","message":"unexpected error writing points'
+        b' to database: database not found: 2e66a3a7424b9f19"}'
+    )
+    answers = [
+        proxy.answer("500 Internal Server Error", said, "application/json")
+    ] * 3
+
+    def before(request):
+        is_write = request.path.startswith(helpers.WRITES)
+        return answers.pop() if is_write and answers else None
+
+    between.before = before
+    cloud.incoming.add_measures(m.id, [measure(1.0)])
+    assert not answers
+    assert cloud.waiting() == 0
+    assert not logged.warnings()
+    assert list(cloud.values(m).values()) == [[1.0]]

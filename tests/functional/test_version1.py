@@ -412,6 +412,25 @@ def test_may_write_but_not_read(
         assert "influxdb_token" in str(error.value)
 
 
+def test_type_conflict_and_may_not_read(
+    make_conf, influxdb, m, indexer_driver, user, bucket_prefix, logged
+):
+    """Who may not look at the shards loses no more, and does not repeat it."""
+    bucket = f"{bucket_prefix}policy"
+    helpers.make_bucket(influxdb, bucket, 2 * DAY, HOUR)
+    time = recent()
+    helpers.write_lines(
+        influxdb, bucket, f"measure,metric=foreign value=7i {time}"
+    )
+    driver = InfluxDBStorage(make_conf(influxdb_token=user("WRITE")).storage)
+    before = {time - i * HOUR * NS: float(i) for i in range(1, 4)}
+    write(driver, {m: {time: 1.0, **before}}, indexer_driver)
+    assert driver.statistics["refused measures"] == 1
+    (said,) = logged.warnings()
+    assert "field type conflict" in said
+    assert helpers.stored(influxdb, bucket, m) == before
+
+
 def test_may_read_but_not_write(
     make_conf, influxdb, m, indexer_driver, user, bucket_prefix, driver
 ):

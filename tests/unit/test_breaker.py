@@ -54,7 +54,9 @@ def server():
 
 @pytest.fixture
 def a_breaker(server, clock):
-    return breaker.Breaker(server.probe, shortest=1.0, longest=8.0)
+    return breaker.Breaker(
+        "measures", 60.0, server.probe, shortest=1.0, longest=8.0
+    )
 
 
 def test_allows_as_long_as_all_is_well(a_breaker, server):
@@ -102,12 +104,12 @@ def test_comes_back(a_breaker, server, clock, caplog):
     clock.now += 3
     assert a_breaker.allows()
     assert server.asked == 1
-    # Until the write has succeeded, each asks first.
-    assert a_breaker.allows()
-    assert server.asked == 2
+    # Until the write has succeeded, nobody else tries.
+    assert not a_breaker.allows()
+    assert server.asked == 1
     a_breaker.succeeded()
     assert a_breaker.allows()
-    assert server.asked == 2
+    assert server.asked == 1
     a_breaker.succeeded()
     assert [record.levelname for record in caplog.records] == [
         "ERROR",
@@ -116,6 +118,65 @@ def test_comes_back(a_breaker, server, clock, caplog):
     ]
     assert "away" in caplog.messages[0]
     assert "takes measures again" in caplog.messages[2]
+
+
+def test_who_tries_and_fails(a_breaker, clock):
+    """A server may answer the question while its writes hang."""
+    a_breaker.failed(ERROR)
+    clock.now += 2
+    assert a_breaker.allows()
+    clock.now += 59
+    assert not a_breaker.allows()
+    other = exceptions.UnavailableError("too slow")
+    a_breaker.failed(other)
+    assert a_breaker.error is other
+    # It is the others' turn after the next pause, not before.
+    clock.now += 0.9
+    assert not a_breaker.allows()
+    clock.now += 1.2
+    assert a_breaker.allows()
+
+
+def test_who_tries_and_is_lost(a_breaker, clock):
+    a_breaker.failed(ERROR)
+    clock.now += 2
+    assert a_breaker.allows()
+    clock.now += 59
+    assert not a_breaker.allows()
+    clock.now += 2
+    assert a_breaker.allows()
+
+
+def test_who_tries_and_has_nothing_to_say(a_breaker, server, clock, caplog):
+    a_breaker.undecided()
+    assert a_breaker.allows()
+    assert server.asked == 0
+    a_breaker.failed(ERROR)
+    clock.now += 2
+    assert a_breaker.allows()
+    caplog.clear()
+    a_breaker.undecided()
+    assert not caplog.records
+    # The next one tries at once, and it is a try.
+    assert a_breaker.allows()
+    assert server.asked == 2
+    assert not a_breaker.allows()
+
+
+def test_without_a_question(clock, caplog):
+    guard = breaker.Breaker("measures of archive policy low", 60.0)
+    guard.failed(ERROR)
+    assert not guard.allows()
+    clock.now += 2
+    assert guard.allows()
+    assert not guard.allows()
+    guard.succeeded()
+    assert guard.allows()
+    assert caplog.messages == [
+        "Measures of archive policy low go to the queue until InfluxDB takes"
+        " them again: away",
+        "InfluxDB takes measures of archive policy low again",
+    ]
 
 
 def test_a_next_time_begins_with_a_short_pause(a_breaker, clock, caplog):
@@ -133,7 +194,7 @@ def test_a_bug_in_the_probe_is_not_hidden(clock):
     def broken():
         raise ValueError
 
-    a_breaker = breaker.Breaker(broken)
+    a_breaker = breaker.Breaker("measures", 60.0, broken)
     a_breaker.failed(ERROR)
     clock.now += 1
     with pytest.raises(ValueError):  # noqa: PT011
@@ -152,7 +213,7 @@ def test_one_tries_and_the_others_do_not_wait(clock):
         entered.set()
         assert leave.wait(60)
 
-    a_breaker = breaker.Breaker(slow, shortest=1.0)
+    a_breaker = breaker.Breaker("measures", 60.0, slow, shortest=1.0)
     a_breaker.failed(ERROR)
     clock.now += 2
     outcomes = []

@@ -112,13 +112,13 @@ def said(status, message, path=WRITE, code="invalid", **headers):
             "unexpected error writing points to database: database not found:"
             " 56fdcb46af307627",
             WRITE,
-            exceptions.UnavailableError,
+            exceptions.BucketNotFoundError,
         ),
         (
             500,
             "database not found: 56fdcb46af307627",
             WRITE,
-            exceptions.UnavailableError,
+            exceptions.BucketNotFoundError,
         ),
         (
             500,
