@@ -91,10 +91,15 @@ class Client:
             self._server is None or self._server.is_cluster()
         )
 
-    def once(self) -> "Client":
-        """The same over the same connections, but it repeats no request."""
+    def once(self, timeout: float | None = None) -> "Client":
+        """The same over the same connections, but it repeats no request.
+
+        :param timeout: seconds, if that is less than the option's.
+        """
         other = copy.copy(self)
-        other._retrying = retries.Retrying(0, self._conf.influxdb_timeout)
+        if timeout is not None:
+            other._timeout = min(self._timeout, timeout)
+        other._retrying = retries.Retrying(0, other._timeout)
         return other
 
     def connect(self) -> None:

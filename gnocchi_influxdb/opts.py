@@ -89,8 +89,8 @@ STORAGE_OPTS = [
         default=3,
         min=0,
         help="How often a request is repeated that InfluxDB could not answer "
-        "for now: no connection, too busy, timeout. All repetitions "
-        "together take no longer than influxdb_timeout more.",
+        "for now: no connection, too busy, timeout. No repetition "
+        "begins later than influxdb_timeout after the first attempt.",
     ),
     cfg.IntOpt(
         "influxdb_batch_size",

@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 class Retrying:
     """Repeats a call that raises UnavailableError.
 
-    :param longest: seconds after which it is not repeated any more.
+    :param longest: seconds after which no repetition begins.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Retrying:
             ),
             stop=tenacity.stop_any(
                 tenacity.stop_after_attempt(1 + self._max_retries),
-                tenacity.stop_after_delay(self._longest - spent),
+                tenacity.stop_before_delay(self._longest - spent),
             ),
             wait=_WaitAsAsked(
                 tenacity.wait_random_exponential(multiplier=0.2, max=5),

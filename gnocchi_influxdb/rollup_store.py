@@ -27,6 +27,7 @@ from gnocchi_influxdb import (
     exceptions,
     influxql,
     queries,
+    rollup_lines,
     rollup_response,
 )
 
@@ -34,6 +35,12 @@ LOG = logging.getLogger(__name__)
 
 _PAUSE = 300  # s
 _REQUEST = 4 << 20  # bytes
+# Somebody waits who has his answer already, so not for long, seconds.
+_TIMEOUT = 5.0
+# Seconds between two looks at InfluxDB's clock.
+_LOOK_AGAIN = 600
+# A Date has whole seconds, and is some time under way.
+_APART = rollup_lines.SKEW / 1e9 + 2.0
 
 
 class Store:
@@ -49,6 +56,9 @@ class Store:
         # computed from one that is behind would stay.
         self._enabled = enabled and not client.is_1x
         self._paused_until = -math.inf
+        self._writing = client.once(_TIMEOUT)
+        # When the clock was seen to be right, by two clocks.
+        self._looked = (-math.inf, -math.inf)
 
     @property
     def is_on(self) -> bool:
@@ -97,18 +107,40 @@ class Store:
         return rollup_response.parse(body, query.fields, blocks, column)
 
     def keep(self, bucket: str, lines: Iterable[bytes]) -> None:
-        """Write lines of `rollup_lines.encode`. Never raises."""
+        """Write lines of `rollup_lines.encode`. Never raises.
+
+        Not if this machine's clock may be wrong: what is taken for over may
+        not be, and would be kept as it is.
+        """
         try:
+            self._look_at_clock()
             part: list[bytes] = []
             for of_metric in lines:
                 part.append(of_metric)
                 if sum(map(len, part)) > _REQUEST:
-                    self._client.write(bucket, b"".join(part))
+                    self._writing.write(bucket, b"".join(part))
                     part = []
             if part:
-                self._client.write(bucket, b"".join(part))
+                self._writing.write(bucket, b"".join(part))
         except exceptions.InfluxDBError as e:
             self._pause("written", e)
+
+    def _look_at_clock(self) -> None:
+        """:raises ConfigurationError: it differs too much from InfluxDB's."""
+        looked, since = self._looked
+        now, wall = time.monotonic(), time.time()
+        # Set meanwhile, it goes on by more or less than the other one.
+        if now - looked < _LOOK_AGAIN and abs(wall - now - since) < 1:
+            return
+        date = self._writing.server().date
+        if date is not None and abs(wall - date) > _APART:
+            raise exceptions.ConfigurationError(
+                f"The clock of this machine and that of InfluxDB at"
+                f" {self._client.url} are {abs(wall - date):.0f} s apart"
+                f" ({'ahead' if wall > date else 'behind'}). Run an NTP"
+                " client on both machines"
+            )
+        self._looked = now, wall - now
 
     def _pause(self, what: str, error: Exception) -> None:
         self._paused_until = time.monotonic() + _PAUSE

@@ -14,6 +14,7 @@
 The clock of these tests is their own, so that nothing has to be waited for.
 """
 
+import threading
 import time
 
 import numpy
@@ -758,3 +759,82 @@ def test_pause_ends(keeping, monkeypatch):
     later = time.monotonic() + rollup_store._PAUSE
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert store.is_on
+
+
+def test_nobody_waits_long_for_what_is_kept(
+    make_conf, between, clock, indexer_driver, monkeypatch, logged
+):
+    """InfluxDB's writes hang, and the answer is there already."""
+    monkeypatch.setattr(rollup_store, "_TIMEOUT", 0.2)
+    driver = InfluxDBStorage(
+        make_conf(influxdb_url=between.url, influxdb_retention=False).storage
+    )
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(driver, {m: {NOW - DAY: 1.0}}, indexer_driver)
+    clock.now = NOW
+    let_go = threading.Event()
+
+    def hang(request):
+        if request.path.startswith("/api/v2/write"):
+            let_go.wait(20)
+
+    between.before = hang
+    try:
+        answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
+    finally:
+        let_go.set()
+    assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
+    assert not driver._rollups.is_on
+    (said,) = logged.warnings()
+    assert "Rollups can't be written" in said
+    assert "did not answer" in said
+
+
+@pytest.mark.parametrize("apart", [3600, -3600])
+def test_a_wrong_clock_keeps_nothing(
+    influxdb, keeping, clock, indexer_driver, monkeypatch, logged, apart
+):
+    """What it takes for over may not be."""
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(keeping, {m: {NOW - DAY: 1.0}}, indexer_driver)
+    clock.now = NOW
+    right = time.time
+
+    def ask():
+        assert read(keeping, m, "sum", 3600, NOW - 20 * DAY) == {
+            (NOW - DAY) // HOUR * HOUR: 1.0
+        }
+
+    monkeypatch.setattr(time, "time", lambda: right() + apart)
+    ask()
+    ask()
+    assert kept_fields(influxdb, keeping, m) == {}
+    (said,) = logged.warnings()
+    assert "clock" in said
+    assert ("ahead" if apart > 0 else "behind") in said
+    # It was set, and the pause is over.
+    monkeypatch.setattr(time, "time", right)
+    keeping._rollups._paused_until = 0.0
+    ask()
+    assert kept_fields(influxdb, keeping, m)
+    # One that is set wrong is seen at once.
+    monkeypatch.setattr(time, "time", lambda: right() + apart)
+    keeping._rollups.keep("no-such-bucket", [b"rollup,metric=x late=1i 1\n"])
+    assert "clock" in logged.warnings()[-1]
+
+
+def test_the_clock_is_looked_at_now_and_then(make_conf, between, monkeypatch):
+    driver = InfluxDBStorage(make_conf(influxdb_url=between.url).storage)
+    store = rollup_store.Store(driver.client, enabled=True)
+    monkeypatch.setattr(store._writing, "write", lambda *_: None)
+    for _ in range(3):
+        store.keep("x", [b"rollup,metric=x late=1i 1\n"])
+    assert between.paths() == ["/ping"]
+    later = time.monotonic() + rollup_store._LOOK_AGAIN
+    now = time.time() + rollup_store._LOOK_AGAIN
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    monkeypatch.setattr(time, "time", lambda: now)
+    store.keep("x", [b"rollup,metric=x late=1i 1\n"])
+    assert between.paths() == ["/ping", "/ping"]

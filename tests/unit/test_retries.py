@@ -31,6 +31,23 @@ def test_as_asked(seconds):
     assert wait(state_of(exceptions.UnavailableError("x"))) == 17
 
 
+def test_none_begins_too_late():
+    """The server asks to come back when the time is over."""
+    calls, slept = [], []
+
+    def fail(seconds):
+        calls.append(seconds)
+        raise replies.RetryAfterError("x", seconds)
+
+    retrying = retries.Retrying(3, 10, sleep=slept.append)
+    for seconds, times in ((10, 1), (9, 4)):
+        calls.clear()
+        with pytest.raises(replies.RetryAfterError):
+            retrying(fail, seconds)
+        assert len(calls) == times
+    assert slept == [9] * 3
+
+
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
 def test_only_what_may_help(max_retries):
     calls = []
