@@ -17,13 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from benchmarks import results
+from benchmarks import raw, results
 
 _COLOURS = {
     "file": "#8a8f98",
     "redis": "#d1605e",
     "influxdb": "#2f6fb5",
-    "raw": "#b9c7d8",
+    raw.AT_ONCE: "#b9c7d8",
+    raw.IN_A_ROW: "#dfe6ee",
+}
+_NAMES = {
+    raw.AT_ONCE: "raw line protocol",
+    raw.IN_A_ROW: "the same in a row",
 }
 _BASES = ("file", "redis", "influxdb")
 _LEFT, _WIDTH, _RIGHT = 330, 500, 70
@@ -109,7 +114,7 @@ def _decades(speeds: Sequence[float]) -> tuple[int, int]:
 def _legend(drivers: Sequence[str]) -> Iterator[str]:
     x = _LEFT
     for driver in drivers:
-        name = "raw line protocol" if driver == "raw" else driver
+        name = _NAMES.get(driver, driver)
         yield (
             f"<rect x='{x}' y='56' width='11' height='11' "
             f"fill='{_COLOURS[driver]}'/>"

@@ -22,18 +22,25 @@ from benchmarks import measures as measures_
 from benchmarks import targets
 from gnocchi_influxdb import line_protocol, storage, writes
 
+#: By as many threads as the driver has.
+AT_ONCE = "raw"
+#: One request after the other.
+IN_A_ROW = "raw-in-a-row"
+FLOORS = (AT_ONCE, IN_A_ROW)
+
 
 class Raw:
     """Writes as plainly as can be, into buckets of its own.
 
     The bodies are made beforehand, as large as the driver's, and sent over a
-    pool of plain urllib3 by as many threads as the driver has.
+    pool of plain urllib3.
     """
 
-    name = "raw"
-
-    def __init__(self, target: targets.Target, prefix: str) -> None:
-        """:param target: whose indexer knows the metrics."""
+    def __init__(self, name: str, target: targets.Target, prefix: str) -> None:
+        """:param name: one of `FLOORS`.
+        :param target: whose indexer knows the metrics.
+        """
+        self.name = name
         self._target = target
         # On a copy of the options, with another prefix.
         conf = target.conf.storage
@@ -82,10 +89,11 @@ class Raw:
 
         def write() -> None:
             for bodies in requests:
-                if len(bodies) == 1:
-                    self._send(*bodies[0])
-                else:
+                if len(bodies) > 1 and self.name == AT_ONCE:
                     utils.parallel_map(self._send, bodies)
+                else:
+                    for body in bodies:
+                        self._send(*body)
 
         return write
 

@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import raw
 from benchmarks.sizes import Sizes
 from benchmarks.workloads import Workload
 
@@ -127,7 +128,8 @@ def table(result: Mapping[str, Any]) -> str:
     drivers: dict[str, None] = {}
     for workload in result["workloads"]:
         drivers.update(dict.fromkeys(workload["drivers"]))
-    ordered = [d for d in ("file", "redis", OURS, "raw") if d in drivers]
+    known = ("file", "redis", OURS, *raw.FLOORS)
+    ordered = [driver for driver in known if driver in drivers]
     others = [driver for driver in ordered if driver != OURS]
     if OURS not in drivers:
         others = []

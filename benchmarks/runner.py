@@ -18,13 +18,13 @@ import pathlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import stack
 
 from benchmarks import machine, measures, results, servers
-from benchmarks.raw import Raw
+from benchmarks.raw import FLOORS, Raw
 from benchmarks.sizes import Sizes
 from benchmarks.targets import Target
 from benchmarks.workloads import Workload
@@ -66,8 +66,8 @@ def run(
     :return: what `results.result` makes.
     :raises StackError: a server can't be started.
     """
-    with_floor = any(workload.has_floor for workload in workloads)
-    with field(drivers, with_floor, directory, say) as taking:
+    floors = {floor for workload in workloads for floor in workload.floors}
+    with field(drivers, floors, directory, say) as taking:
         if "Redis" not in taking.versions:
             for workload in workloads:
                 if workload.needs_redis:
@@ -97,7 +97,7 @@ def _round(
     sizes: Sizes,
     recorder: results.Recorder,
 ) -> None:
-    names = [n for n in targets if n != "raw" or workload.has_floor]
+    names = [n for n in targets if n not in FLOORS or n in workload.floors]
     # Each is the first now and then.
     turn = number % len(names)
     answers: dict[str, measures.Answer] = {}
@@ -116,7 +116,7 @@ def _round(
 @contextlib.contextmanager
 def field(
     drivers: Sequence[str],
-    with_floor: bool,
+    floors: Collection[str],
     directory: pathlib.Path | None,
     say: Say,
 ) -> Iterator[Field]:
@@ -161,10 +161,13 @@ def field(
             taking.versions["PostgreSQL"] = machine.postgresql_version(
                 target.indexer
             )
-            if name == "influxdb" and with_floor:
-                taking.targets["raw"] = Raw(
-                    target, options["influxdb_bucket_prefix"] + "raw-"
-                )
+            if name == "influxdb":
+                prefix = options["influxdb_bucket_prefix"]
+                for floor in FLOORS:
+                    if floor in floors:
+                        taking.targets[floor] = Raw(
+                            floor, target, f"{prefix}{floor}-"
+                        )
         yield taking
 
 

@@ -14,7 +14,7 @@
 import dataclasses
 import fnmatch
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from benchmarks import measures
@@ -39,7 +39,7 @@ class Outcome:
 class Workload:
     """:ivar run: (target, number of the round, sizes) -> outcome.
     :ivar better: which figures are, "lower" or "higher".
-    :ivar has_floor: whether raw line protocol takes part.
+    :ivar floors: which raw line protocol takes part, see `raw`.
     :ivar needs_redis: whichever the driver.
     """
 
@@ -49,7 +49,7 @@ class Workload:
     unit: str
     better: str
     run: Callable[[Any, int, Sizes], Outcome]
-    has_floor: bool = False
+    floors: Collection[str] = ()
     needs_redis: bool = False
 
 

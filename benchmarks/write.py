@@ -15,7 +15,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import measures, policies
+from benchmarks import measures, policies, raw
 from benchmarks.sizes import Sizes
 from benchmarks.workloads import HIGHER, Outcome, Workload, seconds
 
@@ -124,7 +124,7 @@ WORKLOADS = [
             "metrics/s",
             HIGHER,
             functools.partial(_polling, short),
-            has_floor=True,
+            floors=[raw.AT_ONCE],
         )
         for short, policy in policies.POLLED.items()
     ),
@@ -160,6 +160,6 @@ WORKLOADS = [
         "measures/s",
         HIGHER,
         _backfill,
-        has_floor=True,
+        floors=[raw.AT_ONCE, raw.IN_A_ROW],
     ),
 ]

@@ -23,6 +23,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+_FLOORS = {"raw", "raw-in-a-row"}
+
 
 def bench(*arguments, **environment):
     return subprocess.run(
@@ -67,7 +69,7 @@ def test_all_workloads(influxdb, indexer_url, names, tmp_path):
     drivers = {"file", "redis", "influxdb"} - left_out
     for name, workload in found.items():
         assert workload["same_answers"], workload["differences"]
-        assert set(workload["drivers"]) - {"raw"} == drivers, name
+        assert set(workload["drivers"]) - _FLOORS == drivers, name
         for figure in workload["drivers"].values():
             assert len(figure["rounds"]) == 1
             assert figure["median"] > 0
@@ -75,7 +77,12 @@ def test_all_workloads(influxdb, indexer_url, names, tmp_path):
             workload["drivers"].keys() - {"influxdb"}
         )
         assert name in done.stdout
-    assert "raw" in found["polling-low"]["drivers"]
+    floors = {
+        name: set(workload["drivers"]) & _FLOORS
+        for name, workload in found.items()
+    }
+    assert floors["polling-low"] == {"raw"}
+    assert floors["backfill"] == _FLOORS
 
     texts = {element.text for element in ElementTree.parse(drawing).iter()}
     assert texts >= found.keys()
