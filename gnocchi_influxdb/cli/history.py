@@ -21,6 +21,11 @@ No moment is covered twice: where a finer series ends inside of a coarser
 window, the point of that coarser window is taken and what finer values lie in
 it are left, since the coarser window is the one that will be asked for
 longest.
+
+How far a finer series goes back follows from its timespan, but there may be
+less: Gnocchi does not bring back what it had dropped before the timespan was
+made longer, and a file may be damaged. Where coarser windows have values and
+no finer one has, theirs are taken.
 """
 
 import dataclasses
@@ -126,8 +131,41 @@ def points(levels: Sequence[Level]) -> Points:
         numpy.concatenate([part.values for part in parts]),
         numpy.concatenate([part.every for part in parts]),
     )
-    order = numpy.argsort(joined.times, kind="stable")
-    return joined.where(order)
+    for level in levels:
+        if level.every != MEASURE:
+            joined = _filled(_sorted(joined), level)
+    return _sorted(joined)
+
+
+def _sorted(found: Points) -> Points:
+    return found.where(numpy.argsort(found.times, kind="stable"))
+
+
+def _filled(found: Points, level: Level) -> Points:
+    """With those windows of a level of which nothing was taken yet."""
+    free = ~covered(found, level.times, level.every)
+    times = level.times[free]
+    return Points(
+        numpy.concatenate([found.times, times]),
+        numpy.concatenate([found.values, level.values[free]]),
+        numpy.concatenate(
+            [found.every, numpy.full(len(times), level.every, dtype="int64")]
+        ),
+    )
+
+
+def covered(found: Points, times: Array, every: int) -> Array:
+    """Which windows have something in common with one that a point is for.
+
+    :param times: starts of the windows, int64, ns.
+    :return: a mask.
+    """
+    # No two of the points' windows overlap, so their ends are sorted, too.
+    ends = found.times + numpy.maximum(found.every, 1)
+    last = numpy.searchsorted(found.times, times + every) - 1
+    mask = last >= 0
+    mask[mask] = ends[last[mask]] > times[mask]
+    return mask
 
 
 def _taken(levels: Sequence[Level]) -> list[tuple[Level, int | None]]:

@@ -67,6 +67,11 @@ class Journal:
                 f"The journal {self._path} is in use: this migration runs"
                 " already"
             ) from None
+        except OSError as e:
+            os.close(self._fd)
+            raise Failure(
+                f"The journal {self._path} can't be locked: {e.strerror}"
+            ) from None
         whole = self._read(self._path.read_bytes())
         os.ftruncate(self._fd, whole)
         os.lseek(self._fd, whole, os.SEEK_SET)
@@ -95,8 +100,7 @@ class Journal:
         self.done.update(metrics)
 
     def _append(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
-        data = lines.encode()
+        data = b"".join(map(_line, entries))
         while data:
             data = data[os.write(self._fd, data) :]
         os.fsync(self._fd)
@@ -108,6 +112,9 @@ class Journal:
         """
         whole = content[: content.rfind(b"\n") + 1]
         try:
+            # It may have been killed while it wrote the first line.
+            if not whole and not _line(self._migration).startswith(content):
+                raise ValueError
             entries = [json.loads(line) for line in whole.splitlines()]
             if entries and entries[0] != self._migration:
                 raise Failure(
@@ -123,6 +130,10 @@ class Journal:
                 " --journal"
             ) from None
         return len(whole)
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
 
 
 def _spelled(migration: Mapping[str, Any]) -> str:

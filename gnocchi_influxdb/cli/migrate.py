@@ -11,6 +11,7 @@
 # under the License.
 """gnocchi-influxdb migrate"""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -131,10 +132,10 @@ def migrate(
         dry_run,
         deployment.indexer,
     )
-    migration = {
-        "from": str(origin),
-        "to": f"{deployment.client}, {storage.influxdb_bucket_prefix}*",
-    }
+    try:
+        migration = _migration(origin, deployment)
+    except exceptions.UnavailableError as e:
+        raise _again(e) from None
     run = _Run(deployment, workers)
     result: verify.Result | None = None
     try:
@@ -150,6 +151,26 @@ def migrate(
             "Interrupted. Run it again to go on where it was"
         ) from None
     ctx.exit(report.show(moved, result, run.known, dry_run, format_))
+
+
+def _again(error: exceptions.UnavailableError) -> Failure:
+    return Failure(f"{error}. Run it again to go on where it was")
+
+
+def _migration(
+    origin: source.Source, deployment: Deployment
+) -> dict[str, Any]:
+    """What makes it another one, so that another journal is needed."""
+    storage = deployment.conf.storage
+    target = f"{deployment.client}, {storage.influxdb_bucket_prefix}*"
+    if not storage.influxdb_retention:
+        # Then more is moved.
+        target += ", of any age"
+    if not deployment.client.is_1x:
+        # One that was set up anew has nothing of what was moved before.
+        with contextlib.suppress(exceptions.AccessError):
+            target += f", organization {deployment.client.org_id()}"
+    return {"from": str(origin), "to": target}
 
 
 class _Run:
@@ -178,11 +199,12 @@ class _Run:
             "Reading" if dry_run else "Moving", left, "metrics"
         ) as advance:
             for moved in self._in_threads(moving.move, chunks):
-                if not dry_run:
+                # What was refused is to be moved when its cause is mended.
+                if not dry_run and not moved.refused:
                     journal.add(moved.points)
                 total.points.update(moved.points)
                 total.add(moved)
-                advance(len(moved.points) + len(moved.failed))
+                advance(len(moved.points) + len(moved.failed) + moved.empty)
         return total
 
     def verify(
@@ -243,9 +265,7 @@ class _Run:
                 for future in futures.as_completed(running):
                     yield future.result()
             except exceptions.UnavailableError as e:
-                raise Failure(
-                    f"{e}. Run it again to go on where it was"
-                ) from None
+                raise _again(e) from None
             finally:
                 for future in running:
                     future.cancel()

@@ -32,13 +32,15 @@ def show(
     :return: the exit status.
     """
     wrong = sum(compared.wrong for compared in (result or {}).values())
+    # Most likely it is not where Gnocchi has stored.
+    lost = 0 < known == moved.empty
     if format_ == "json":
         output.show_json(_document(moved, result, known, dry_run))
     else:
         _show_moved(moved, known, dry_run)
         if result is not None:
             _show_compared(result)
-    return 1 if moved.failed or moved.refused or wrong else 0
+    return 1 if moved.failed or moved.refused or wrong or lost else 0
 
 
 def _document(
@@ -51,7 +53,7 @@ def _document(
     return {
         "dry_run": dry_run,
         "metrics_known": known,
-        "metrics_moved": len(moved.points) - moved.empty,
+        "metrics_moved": len(moved.points),
         **counts,
         "points": sum(moved.points.values()),
         "verified": None
@@ -69,15 +71,23 @@ def _document(
 
 def _show_moved(moved: transfer.Moved, known: int, dry_run: bool) -> None:
     would = "would be moved" if dry_run else "moved"
-    here = len(moved.points) + len(moved.failed)
+    here = len(moved.points) + len(moved.failed) + moved.empty
     click.echo(
-        f"{len(moved.points) - moved.empty:,} metrics {would}:"
+        f"{len(moved.points):,} metrics {would}:"
         f" {sum(moved.points.values()):,} points, {moved.measures:,} of them"
         " measures as they were sent."
     )
     for number, text in (
         (known - here, "metrics had been moved before"),
-        (moved.empty, "metrics have no history"),
+        (
+            moved.empty,
+            "metrics have no history"
+            + (
+                ": NOT ONE has. Is that where Gnocchi has stored"
+                if known == moved.empty
+                else ""
+            ),
+        ),
         (moved.too_old, "points are too old for their bucket's retention"),
         (moved.not_finite, "values are not finite numbers"),
         (moved.occupied, "windows have measures in InfluxDB already"),

@@ -12,6 +12,7 @@
 """Reading what one of Gnocchi's own storage drivers has stored."""
 
 import logging
+import urllib.parse
 from typing import Any
 
 import numpy
@@ -35,6 +36,8 @@ class Source:
     """
 
     def __init__(self, conf: Any, name: str) -> None:
+        self._name = name
+        self._conf = conf.storage
         try:
             self.driver = driver.DriverManager(
                 "gnocchi.storage",
@@ -47,9 +50,28 @@ class Source:
                 f"Gnocchi has no storage driver {name!r}, or what that needs"
                 " is not installed"
             ) from None
+        except Exception as e:
+            # Each driver has exceptions of its own for what is missing.
+            raise Failure(
+                f"Gnocchi's storage driver {name!r} can't be used: {e}"
+            ) from None
 
     def __str__(self) -> str:
-        return str(self.driver)
+        if self._name != "redis":
+            return str(self.driver)
+        # Its own text is another one in each process, and may have the
+        # password in it.
+        url = urllib.parse.urlsplit(self._conf.redis_url)
+        query = urllib.parse.urlencode(
+            [
+                (key, value)
+                for key, value in urllib.parse.parse_qsl(url.query)
+                if key in ("db", "sentinel")
+            ]
+        )
+        host = url.netloc.rpartition("@")[2]
+        shown = urllib.parse.SplitResult(url.scheme, host, url.path, query, "")
+        return f"Redis: {shown.geturl()}"
 
     def levels(self, metric: Any, method: str | None) -> list[history.Level]:
         """All that is stored of a metric, the finest first.

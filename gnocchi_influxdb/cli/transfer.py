@@ -46,9 +46,9 @@ _MARGIN = 60
 class Moved:
     """What became of some metrics.
 
-    :ivar points: by metric.
+    :ivar points: by metric; not of those that have no history at all.
     :ivar measures: those of the points that are measures as they were sent.
-    :ivar empty: metrics of which nothing was stored.
+    :ivar empty: metrics that have no history at all.
     :ivar too_old: points that their bucket does not keep.
     :ivar not_finite: points that are NaN or infinite.
     :ivar occupied: windows that have measures in InfluxDB already.
@@ -125,7 +125,6 @@ class Transfer:
                 raise
             except source.NO_METRIC:
                 moved.empty += 1
-                moved.points[metric.id] = 0
                 continue
             except Exception as e:
                 # One that can't be read must not hold up the others.
@@ -139,6 +138,12 @@ class Transfer:
             moved.not_finite += not_finite
             found[metric.id] = points
         self._leave_occupied(policy, found, moved)
+        # Reading some dozens of metrics may take its time.
+        for id_, points in found.items():
+            found[id_], too_old, _ = history.storable(
+                points, self.oldest(policy)
+            )
+            moved.too_old += too_old
         for id_, points in found.items():
             moved.points[id_] = len(points)
             moved.measures += int((points.every == history.MEASURE).sum())

@@ -87,7 +87,8 @@ class Verifier:
             planned = self._moving.planned(metric)
         except source.NO_METRIC:
             return {}
-        planned, _, _ = history.storable(planned, self._moving.oldest(policy))
+        oldest = self._moving.oldest(policy)
+        planned, _, _ = history.storable(planned, oldest)
         if not len(planned):
             return {}
         rows = self._moving.stored(policy, [metric.id], 0, lp.MAX_TIME).get(
@@ -118,6 +119,7 @@ class Verifier:
                 there,
                 before[aggregation],
                 after[aggregation],
+                oldest,
             )
         return result
 
@@ -158,6 +160,7 @@ def _aggregation(
     there: history.Points,
     before: Any,
     after: Any,
+    oldest: int,
 ) -> Compared:
     every = aggregates.ns_of(aggregation.granularity)
     times, values = source.as_ns(before.timestamps), before.values
@@ -172,7 +175,15 @@ def _aggregation(
     own = (theirs.number != ours.number) | (
         gave_way[ours.stop] != gave_way[ours.start]
     )
-    exact = _is_exact(aggregation, method, planned, ours, every) & ~own
+    exact = _is_exact(aggregation, method, planned, ours, every)
+    if aggregation.method == method:
+        # A value of which nothing was moved has been forgotten.
+        exact |= (
+            ~history.covered(planned, times, every)
+            & (times >= oldest)
+            & numpy.isfinite(values)
+        )
+    exact &= ~own
     at, found = _find(source.as_ns(after.timestamps), times)
     difference = numpy.full(len(times), numpy.inf)
     difference[found] = _difference(values[found], after.values[at[found]])

@@ -18,10 +18,22 @@ import uuid
 
 import numpy
 import pytest
+from gnocchi import archive_policy
 
 from benchmarks import servers
+from gnocchi_influxdb.cli import source
 
-from .helpers import NS, as_dict, recent, stored, stored_count, write
+from .helpers import (
+    NS,
+    as_dict,
+    delete_bucket,
+    make_bucket,
+    recent,
+    stored,
+    stored_count,
+    write,
+    write_lines,
+)
 from .installation import DAY, HOUR, series
 
 METRICS = 200
@@ -352,12 +364,91 @@ def test_server_away_and_back(gnocchi):
     assert "Run it again" in err
     assert "Traceback" not in err
 
-    # It is another migration now: the URL is another.
-    status, _, err = gnocchi.run(
-        "migrate", "--from-driver=file", "--journal=one"
+    status, found = migrate(gnocchi, "--journal=one")
+    assert (status, found["metrics_moved"]) == (0, 1)
+
+
+def test_what_was_too_old_needs_another_journal(gnocchi):
+    old, new = gnocchi.metric("low"), gnocchi.metric("low")
+    fill(gnocchi, [old], [(recent(3 * 86400), 5.0)], batches=1)
+    fill(gnocchi, [new], [(recent(9), 1.0)], batches=1)
+    status, found = migrate(gnocchi)
+    assert (status, found["points"], found["too_old"]) == (0, 1, 1)
+    conf = gnocchi.write_configuration(
+        gnocchi.directory / "for-ever.conf", influxdb_retention=False
     )
+    status, _, err = gnocchi.run("migrate", "--from-driver=file", conf=conf)
     assert status == 2
     assert "is of another migration" in err
+    assert "of any age" in err
+    status, _, err = gnocchi.run(
+        "migrate", "--from-driver=file", "--journal=another", conf=conf
+    )
+    assert status == 0, err
+    assert stored_count(gnocchi.server, gnocchi.prefix + "low") == 2
+
+
+def test_what_was_refused_is_moved_when_it_can_be(gnocchi):
+    bucket = gnocchi.prefix + "low"
+    metrics = [gnocchi.metric("low") for _ in range(3)]
+    time_ = recent(9)
+    fill(gnocchi, metrics, [(time_, 1.0)], batches=1)
+    make_bucket(gnocchi.server, bucket)
+    write_lines(
+        gnocchi.server, bucket, f"measure,metric=foreign value=7i {time_}"
+    )
+    status, out, err = gnocchi.run("migrate", "--from-driver=file")
+    assert status == 1
+    assert "3 points were REFUSED" in out
+    assert "field type conflict" in err
+    assert in_journal(gnocchi) == 0
+    delete_bucket(gnocchi.server, bucket)
+    status, found = migrate(gnocchi)
+    assert (status, found["metrics_moved"], found["points"]) == (0, 3, 3)
+    for metric in metrics:
+        assert stored(gnocchi.server, bucket, metric) == {time_: 1.0}
+
+
+def test_no_history_may_be_the_wrong_place(gnocchi):
+    """A directory that is not mounted, say."""
+    metrics = [gnocchi.metric("low") for _ in range(3)]
+    status, out, _ = gnocchi.run("migrate", "--from-driver=file")
+    assert status == 1
+    assert "3 metrics have no history: NOT ONE has" in out
+    fill(gnocchi, metrics[:2], [(recent(9), 1.0)], batches=1)
+    status, out, _ = gnocchi.run("migrate", "--from-driver=file")
+    assert status == 0
+    assert "2 metrics moved" in out
+    assert "1 metrics have no history." in out
+    status, out, _ = gnocchi.run("migrate", "--from-driver=file")
+    assert status == 0
+    assert "2 metrics had been moved before" in out
+
+
+def test_a_timespan_that_was_made_longer(gnocchi):
+    """Gnocchi does not bring back the minutes that it had dropped."""
+    gnocchi.policy("hours", (60, 60), (24 * 30, 3600), methods=["mean"])
+    metric = gnocchi.metric("hours")
+    now = recent()
+    points = series(now - 5 * DAY, now, 240 * NS, numpy.random.default_rng(3))
+    fill(gnocchi, [metric], points, batches=200)
+    gnocchi.indexer.update_archive_policy(
+        "hours",
+        [
+            archive_policy.ArchivePolicyItem(granularity=60, points=60 * 720),
+            archive_policy.ArchivePolicyItem(granularity=3600, points=720),
+        ],
+    )
+
+    status, found = migrate(gnocchi, "--verify")
+
+    assert status == 0, found
+    compared = {(c["granularity"], c["method"]): c for c in found["verified"]}
+    hours = compared[3600, "mean"]
+    # Of one hour Gnocchi has still got some minutes.
+    assert hours["windows"] > 110
+    assert hours["equal"] >= hours["windows"] - 2
+    assert hours["absent"] == hours["wrong"] == 0
 
 
 def test_runs_once(gnocchi):
@@ -372,11 +463,35 @@ def test_runs_once(gnocchi):
     assert "runs already" in err
 
 
+@pytest.mark.parametrize("content", ["nothing of the kind", '{"from": "x"'])
+def test_a_file_that_is_no_journal_is_left_alone(gnocchi, content):
+    path = gnocchi.directory / "notes"
+    path.write_text(content)
+    status, _, err = gnocchi.run(
+        "migrate", "--from-driver=file", "--journal=notes"
+    )
+    assert status == 2
+    assert "is no journal" in err
+    assert path.read_text() == content
+
+
+def test_killed_in_the_first_line(gnocchi):
+    metric = gnocchi.metric("low")
+    fill(gnocchi, [metric], [(recent(9), 1.0)], batches=1)
+    assert migrate(gnocchi, "--journal=one")[0] == 0
+    path = gnocchi.directory / "one"
+    path.write_bytes(path.read_bytes()[:30])
+    status, found = migrate(gnocchi, "--journal=one")
+    assert (status, found["metrics_moved"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "--from-driver must name"),
         (("--from-driver=nothing",), "no storage driver 'nothing'"),
+        # Its library is not there.
+        (("--from-driver=ceph",), "storage driver 'ceph' can't be used: "),
     ],
 )
 def test_no_driver(gnocchi, arguments, said):
@@ -384,6 +499,7 @@ def test_no_driver(gnocchi, arguments, said):
 
     assert status == 2
     assert said in err
+    assert "Traceback" not in err
 
 
 def test_lines_of_the_journal(gnocchi):
@@ -438,4 +554,21 @@ def test_from_redis(redis):
     # A measure a window, whose mean is the measure; the oldest may be of an
     # hour.
     assert len(there) > 800
+
+    # Another process knows the journal, and there is no password in it.
+    status, again = migrate(redis, driver="redis")
+    assert (status, again["metrics_moved"]) == (0, 0)
+    head = json.loads((redis.directory / JOURNAL).read_text().splitlines()[0])
+    url = redis.conf.storage.redis_url
+    assert head["from"] == f"Redis: {url}"
+    for other in (
+        url.replace("://", "://:p4ssword@"),
+        url.replace("://", "://gnocchi:p4ssword@") + "&timeout=7",
+    ):
+        redis.conf.set_override("redis_url", other, "storage")
+        assert str(source.Source(redis.conf, "redis")) == head["from"]
+    other = url.replace("db=0", "db=3")
+    assert other != url
+    redis.conf.set_override("redis_url", other, "storage")
+    assert str(source.Source(redis.conf, "redis")) == f"Redis: {other}"
     assert len(set(there.values()) - {v for _, v in points}) <= 1

@@ -96,10 +96,41 @@ def test_a_young_metric_keeps_all_of_its_resolution():
     ]
 
 
-def test_without_a_timespan_there_is_nothing_coarser():
-    assert moved(level(10, None, 70, 80), level(60, 0, 0, 60)) == [
+def test_without_a_timespan_nothing_coarser_is_needed():
+    assert moved(level(10, None, 10, 70, 80), level(60, 0, 0, 60)) == [
+        (10, 10),
         (70, 10),
         (80, 10),
+    ]
+
+
+@pytest.mark.parametrize("complete_from", [None, -1000, 0])
+def test_a_timespan_that_was_made_longer(complete_from):
+    """What Gnocchi had dropped by then does not come back."""
+    assert moved(
+        level(10, complete_from, *range(240, 300, 10)),
+        level(60, 0, 0, 60, 180, 240),
+    ) == [
+        (0, 60),
+        (60, 60),
+        (180, 60),
+        *((t, 10) for t in range(240, 300, 10)),
+    ]
+
+
+def test_a_hole_is_filled_by_the_next_coarser_one():
+    assert moved(
+        level(10, -1000, 60, 70, 310),
+        level(60, -1000, 0, 60, 120, 300),
+        level(600, -6000, -600, 0, 600),
+    ) == [
+        (-600, 600),
+        (0, 60),
+        (60, 10),
+        (70, 10),
+        (120, 60),
+        (310, 10),
+        (600, 600),
     ]
 
 
@@ -159,6 +190,35 @@ def test_no_moment_is_covered_twice(seed):
     assert found
     for (one, length), (other, _) in itertools.pairwise(found):
         assert one + length <= other
+    # And nothing is forgotten.
+    points = history.points(levels)
+    for one in levels:
+        assert history.covered(points, one.times, one.every).all()
+
+
+def test_covered():
+    points = history.Points(
+        numpy.array([0, 100, 160, 300]),
+        numpy.zeros(4),
+        numpy.array([60, 60, MEASURE, 10]),
+    )
+    mask = history.covered(
+        points, numpy.array([-60, -30, 0, 59, 60, 61, 99, 300, 310]), 40
+    )
+    assert mask.tolist() == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert history.covered(points, numpy.array([150]), 10).tolist() == [True]
+    assert history.covered(points, numpy.array([160]), 1).tolist() == [True]
+    assert history.covered(points, numpy.array([161]), 99).tolist() == [False]
 
 
 @pytest.mark.parametrize(
