@@ -123,43 +123,12 @@ class Deleter:
 
     def _has_points(self, bucket: str, metric: uuid.UUID) -> bool:
         try:
-            return bool(self._with_points(bucket, [metric]))
+            return bool(_with_points(self._client, bucket, [metric]))
         except (
             exceptions.BucketNotFoundError,
             exceptions.ConfigurationError,
         ):
             return True  # Hidden, perhaps.
-
-    def _with_points(
-        self, bucket: str, metrics: Sequence[uuid.UUID]
-    ) -> list[uuid.UUID]:
-        infos = influxql.infos(metrics, self._client.may_be_cluster)
-        body = self._client.influxql(
-            bucket, f"{influxql.newest(metrics)};{infos}"
-        )
-        points, named = influxql_response.parse_influxql(
-            body, [["last"], ["count"]]
-        )
-        return list({**points["last"], **named["count"]})
-
-    def _delete_by_influxql(
-        self, bucket: str, metrics: Sequence[uuid.UUID]
-    ) -> None:
-        # While InfluxDB writes its cache to a data file a DELETE does not
-        # reach what is on the way.
-        for pause in _PAUSES:
-            influxql_rows.check(
-                self._client.influxql(bucket, influxql.delete(metrics))
-            )
-            metrics = self._with_points(bucket, metrics)
-            if not metrics:
-                return
-            time.sleep(pause)
-        raise exceptions.UnavailableError(
-            f"InfluxDB at {self._client.url} still has points of"
-            f" {len(metrics)} metrics in bucket {bucket} that it was told to"
-            " delete; they will be deleted again"
-        )
 
     def _delete(
         self, bucket: str, metrics: Sequence[uuid.UUID]
@@ -171,7 +140,7 @@ class Deleter:
         try:
             # Through the tag index; /api/v2/delete looks at each series of
             # each shard, and at one metric a request.
-            self._delete_by_influxql(bucket, metrics)
+            by_influxql(self._client, bucket, metrics)
             return metrics
         except (
             exceptions.BucketNotFoundError,
@@ -192,3 +161,38 @@ class Deleter:
                 return metrics
             raise
         return metrics[:1]
+
+
+def by_influxql(
+    influxdb: client.Client, bucket: str, metrics: Sequence[uuid.UUID]
+) -> None:
+    """Delete all points of some hundred metrics at most.
+
+    :raises UnavailableError: InfluxDB still has some.
+    """
+    # While InfluxDB writes its cache to a data file a DELETE does not reach
+    # what is on the way.
+    for pause in _PAUSES:
+        influxql_rows.check(
+            influxdb.influxql(bucket, influxql.delete(metrics))
+        )
+        metrics = _with_points(influxdb, bucket, metrics)
+        if not metrics:
+            return
+        time.sleep(pause)
+    raise exceptions.UnavailableError(
+        f"InfluxDB at {influxdb.url} still has points of {len(metrics)}"
+        f" metrics in bucket {bucket} that it was told to delete; they are to"
+        " be deleted again"
+    )
+
+
+def _with_points(
+    influxdb: client.Client, bucket: str, metrics: Sequence[uuid.UUID]
+) -> list[uuid.UUID]:
+    infos = influxql.infos(metrics, influxdb.may_be_cluster)
+    body = influxdb.influxql(bucket, f"{influxql.newest(metrics)};{infos}")
+    points, named = influxql_response.parse_influxql(
+        body, [["last"], ["count"]]
+    )
+    return list({**points["last"], **named["count"]})

@@ -21,11 +21,11 @@ from gnocchi_influxdb import (
     buckets,
     client,
     conflicts,
+    deletes,
     exceptions,
     flux,
     influxql,
     influxql_response,
-    influxql_rows,
     line_protocol,
     response,
 )
@@ -164,7 +164,7 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
             return
     finally:
         began = time.monotonic()
-        influxql_rows.check(influxdb.influxql(name, influxql.delete([one])))
+        deletes.by_influxql(influxdb, name, [one])
         took.append(time.monotonic() - began)
     if _newest(influxdb, name, one):
         yield Finding(

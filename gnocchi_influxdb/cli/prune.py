@@ -18,6 +18,7 @@ from typing import NamedTuple
 import click
 from gnocchi import utils
 
+from gnocchi_influxdb import deletes
 from gnocchi_influxdb.cli import metrics, output, series
 from gnocchi_influxdb.cli.deployment import Deployment
 
@@ -139,7 +140,7 @@ def _remove(
                 owned = metrics.known(deployment.indexer, batch)
                 orphans = [id_ for id_ in batch if id_ not in owned]
                 if orphans:
-                    series.delete(deployment.client, bucket, orphans)
+                    deletes.by_influxql(deployment.client, bucket, orphans)
                 removed += len(orphans)
                 advance(len(batch))
     return removed

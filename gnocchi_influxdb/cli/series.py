@@ -12,8 +12,7 @@
 """Series as InfluxDB knows them, and those that nobody owns."""
 
 import itertools
-import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gnocchi_influxdb import buckets as buckets_
@@ -53,15 +52,6 @@ def disk_sizes(client: client_.Client, prefix: str) -> dict[str, int]:
             policy = tags["retentionPolicy"]
             sizes[policy] = sizes.get(policy, 0) + size["diskBytes"]
     return sizes
-
-
-def delete(
-    client: client_.Client, bucket: str, ids: Collection[uuid.UUID]
-) -> None:
-    """Delete all points of some hundred metrics at most."""
-    # Through the tag index; /api/v2/delete looks at each series of each
-    # shard.
-    influxql_rows.check(client.influxql(bucket, influxql.delete(ids)))
 
 
 def slices(

@@ -35,6 +35,20 @@ def indexer_is_given() -> bool:
     return bool(os.environ.get(_INDEXER_VARIABLE))
 
 
+def require_influxdb() -> None:
+    """A database comes with the InfluxDB that belongs to it.
+
+    :raises StackError: it does not.
+    """
+    if not influxdb_is_given():
+        raise stack.StackError(
+            f"{_INDEXER_VARIABLE} names a database without"
+            f" {_INFLUXDB_VARIABLE}: gnocchi-metricd would take its deleted"
+            " metrics for removed, and their points would stay. Name both, or"
+            " none"
+        )
+
+
 def bypass_proxies() -> None:
     """Nothing on the loopback interface goes through an HTTP proxy."""
     for name in ("no_proxy", "NO_PROXY"):

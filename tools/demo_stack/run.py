@@ -69,6 +69,8 @@ class Demo:
         :param exits: ends what was started.
         :return: what :func:`report.show` takes.
         """
+        if environment.indexer_is_given():
+            environment.require_influxdb()
         exits.callback(self._progress.ticks_done)
         influxdb = exits.enter_context(stack.influxdb(say=self._say))
         indexer = exits.enter_context(stack.postgresql(say=self._say))

@@ -15,7 +15,9 @@ venv_run() {
     shift 2
     "$@" >"$log" 2>&1 &
     pid=$!
-    # The terminal's Ctrl-C reaches the command itself, other signals do not.
+    # No signal reaches it by itself: what bash runs in the background ignores
+    # the terminal's Ctrl-C.
+    trap 'kill "$pid" 2>/dev/null; wait "$pid"; exit 130' INT
     trap 'kill "$pid" 2>/dev/null' TERM HUP
     while kill -0 "$pid" 2>/dev/null; do
         sleep 0.5
@@ -24,7 +26,7 @@ venv_run() {
             venv_say "$message ($((SECONDS - started)) s)"
         fi
     done
-    trap - TERM HUP
+    trap - INT TERM HUP
     if ! wait "$pid"; then
         venv_say "failed: $*"
         tail -n 25 "$log" >&2
