@@ -71,6 +71,11 @@ class Buckets:
         """Retention that the bucket of an archive policy should have."""
         return retention(policy.definition) if self._expire else 0
 
+    def kept(self, policy: Any) -> int:
+        """Retention that the bucket is known to have, else should have."""
+        known = self._known.get(self.name(policy))
+        return self.retention(policy) if known is None else known.retention
+
     def forget(self, bucket: str) -> None:
         """Look at the bucket again before the next write to it."""
         self._known.pop(bucket, None)

@@ -13,9 +13,10 @@
 
 In each shard a field has one type. Where a foreign integer, say, came first,
 InfluxDB refuses all of Gnocchi's floats, of all metrics, that belong there.
-And a Flux read of points ends before such a shard without a word: what lies
-in later ones, though stored as it should be, is missing in the answer. Reads
-of windows just skip the shard, and InfluxQL reads all.
+And a Flux read ends before such a shard without a word: what lies in later
+ones, though stored as it should be, is missing in the answer. (One of windows
+goes on behind a single such shard, if it had points before it; that is all
+luck: storage/reads/array_cursor.go of InfluxDB's source.) InfluxQL reads all.
 """
 
 import logging
@@ -78,7 +79,7 @@ class Watch:
         Costs about as much as a query can cost at least; empty where it
         can't be known.
 
-        :raises InfluxDBError: the server failed.
+        :raises InfluxDBError: the server failed, or did not say it.
         """
         if not self._can_look:
             return []
@@ -112,9 +113,15 @@ class Watch:
 def _types(body: bytes) -> set[str]:
     """Types of our field in an answer to `influxql.FIELD_TYPES`."""
     try:
+        answer = msgpack.unpackb(body)
+        for part in (answer, *answer.get("results", ())):
+            if error := part.get("error"):
+                raise exceptions.QueryError(
+                    f"InfluxDB could not tell the types of fields: {error}"
+                )
         return {
             kind
-            for result in msgpack.unpackb(body).get("results", ())
+            for result in answer.get("results", ())
             for series in result.get("series", ())
             for field, kind in series["values"]
             if field == line_protocol.FIELD

@@ -60,20 +60,23 @@ class Languages:
 
         :raises InfluxDBError: there is no whole answer.
         """
+        # Another thread may change it meanwhile.
+        language = self._language
         if self._prefers_influxql(query, len(ids)):
             try:
                 return self._in_influxql(query, ids)
             except exceptions.ConfigurationError as e:
-                if self._language != "auto" or self._client.is_1x:
+                if language == "influxql" or self._client.is_1x:
                     raise
                 rows = self._in_flux(query, ids)
-                LOG.warning("All is asked in Flux from now on: %s", e)
-                self._language = "flux"
+                if self._language != "flux":
+                    self._language = "flux"
+                    LOG.warning("All is asked in Flux from now on: %s", e)
                 return rows
             except exceptions.BucketNotFoundError:
                 if self._client.is_1x:
                     return {}  # It hides nothing: that is a 403.
-                if self._language == "auto":
+                if language != "influxql":
                     rows = self._in_flux(query, ids)
                     if rows:
                         self._flux_only.add(query.bucket)
@@ -109,15 +112,13 @@ class Languages:
     def _in_flux(
         self, query: queries.Query, ids: Sequence[uuid.UUID]
     ) -> loader.Rows:
-        if query.what == queries.POINTS and self._conflicts.other_types(
-            query.bucket
-        ):
+        if self._conflicts.other_types(query.bucket):
             # Flux would leave out the later shards without a word.
             if self._language == "flux":
                 raise exceptions.QueryError(
                     f"Bucket {query.bucket} of InfluxDB at"
                     f" {self._client.url} holds values of another type that"
-                    " somebody else has written, so points can't be read in"
+                    " somebody else has written, so not all can be read in"
                     " Flux; [storage] influxdb_query_language = auto can"
                 )
             return self._in_influxql(query, ids)

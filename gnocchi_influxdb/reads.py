@@ -167,10 +167,10 @@ class _Call:
             found = read.series(aggregation)
             for metric, series in zip(read.metrics, found, strict=True):
                 answers[metric][aggregation].ts = series
-        if read.gaps:
+        if read.gaps and self._store.is_on:
             policy = read.metrics[0].archive_policy
             oldest = rollup_lines.oldest_place(
-                self._now, self._buckets.retention(policy)
+                self._now, self._buckets.kept(policy)
             )
             self._store.keep(read.bucket, read.lines(oldest))
 
@@ -217,7 +217,13 @@ class _Call:
             return series
         known = _time(series.last) if len(series) else 0
         newest = known
-        if not len(series) or self._may_be_outdated(series):
+        if (
+            not len(series)
+            or self._may_be_outdated(series)
+            # What was read begins where the newest point of all has it
+            # begin, and it may be another one that lies behind the range.
+            or self._begins_late(series, start, known)
+        ):
             newest = self._newest_window(metric, aggregation, known)
         oldest = newest - aggregates.ns_of(aggregation.timespan)
         if (
@@ -228,6 +234,21 @@ class _Call:
             series = self._read_again(metric, aggregation, max(oldest, 0))
         series.truncate(numpy.datetime64(oldest, "ns"))
         return series
+
+    def _begins_late(self, series: Any, start: int | None, known: int) -> bool:
+        """Whether the points were not read from as far back as it takes.
+
+        :param start: from where they were read.
+        :param known: start of the last window.
+        """
+        aggregation = series.aggregation
+        timespan = aggregates.ns_of(aggregation.timespan)
+        return (
+            self._span.stop is not None
+            and start is not None
+            and start > max(known - timespan, 0)
+            and not aggregates.is_pushed_down(aggregation.method)
+        )
 
     def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:
         """A series that begins earlier than its newest point let expect."""

@@ -77,9 +77,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.buckets = buckets.Buckets(
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )
-        self._rollups = rollup_store.Store(
-            self.client.once(), conf.influxdb_rollups
-        )
+        self._rollups = rollup_store.Store(self.client, conf.influxdb_rollups)
         self._asker = asker.Asker(
             self.client,
             self.buckets,

@@ -150,9 +150,7 @@ class Writer:
         # as long, to send the head, to send the body, and to be answered.
         until = now + int(4e9 * self._timeout)
         if not self._client.is_1x and rollup_lines.has_late(points, until):
-            oldest = rollup_lines.oldest_place(
-                now, self._buckets.retention(policy)
-            )
+            oldest = rollup_lines.oldest_place(now, self._buckets.kept(policy))
             lines += rollup_lines.marks(points, until, oldest)
         self._client.write(bucket, lines)
 

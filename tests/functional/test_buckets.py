@@ -13,12 +13,13 @@
 
 import re
 import threading
+import time
 
 import pytest
 from gnocchi import archive_policy, storage
 from stack import free_port
 
-from gnocchi_influxdb import buckets, exceptions, shards
+from gnocchi_influxdb import buckets, exceptions, queries, shards
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from . import helpers, proxy
@@ -552,6 +553,47 @@ def test_bucket_of_another_organization(
     assert helpers.stored(influxdb, name, m) == {T0: 1.0}
     with pytest.raises(storage.MetricDoesNotExist):
         read(driver, m, "mean", 60)
+
+
+@pytest.mark.only_2x("1.x has no organizations")
+def test_threads_learn_at_once_that_there_is_no_influxql(
+    make_conf, hand_made, indexer_driver, second_org, monkeypatch, logged
+):
+    m, _ = hand_made
+    driver = InfluxDBStorage(make_conf(influxdb_org=second_org).storage)
+    write(driver, {m: {T0: 5.0}}, indexer_driver)
+    languages = driver._asker._languages
+    in_influxql = languages._in_influxql
+    barrier = threading.Barrier(4)
+
+    def together(*arguments):
+        barrier.wait(60)
+        try:
+            return in_influxql(*arguments)
+        finally:
+            # The others are told when the first has drawn its conclusion.
+            if barrier.wait(60):
+                time.sleep(0.2)
+
+    monkeypatch.setattr(languages, "_in_influxql", together)
+    query = queries.Query(
+        driver.buckets.name(m.archive_policy), queries.POINTS, T0, T0 + NS
+    )
+    answers = []
+
+    def ask():
+        try:
+            answers.append(list(languages.ask(query, [m.id])))
+        except Exception as e:
+            answers.append(e)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [[m.id]] * 4
+    assert len(logged.warnings()) == 1
 
 
 @pytest.mark.only_2x("1.x has no organizations")

@@ -103,8 +103,32 @@ def test_status(gnocchi, driver):
         "oldest": iso(oldest),
         "newest": iso(newest),
     }
-    assert row["bytes"] is not None
     assert line(gnocchi, "empty")["series"] is None
+
+
+def test_status_of_a_server_with_metrics(gnocchi, fresh_influxd):
+    """What is on disk is there, or in 1.x's answer to SHOW SHARDS."""
+    server = fresh_influxd
+    server.stop()
+    server.has_metrics = True
+    server.start()
+    conf = gnocchi.write_configuration(
+        gnocchi.directory / "other.conf",
+        influxdb_url=server.url,
+        influxdb_token=server.token,
+        influxdb_org=server.org,
+    )
+    name = gnocchi.prefix + "low"
+    make_bucket(server, name)
+    metric = gnocchi.metric("low")
+    write_lines(
+        server, name, f"measure,metric={metric.id} value=1 {recent(60)}"
+    )
+    status, rows = gnocchi.json("status", conf=conf)
+    assert status == 0
+    (row,) = [row for row in rows if row["policy"] == "low"]
+    assert row["points"] == 1
+    assert row["bytes"] is not None
 
 
 def test_status_for_people(gnocchi, driver):

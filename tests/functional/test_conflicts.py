@@ -17,7 +17,7 @@ import re
 
 import pytest
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import choice, exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 from . import helpers, proxy, version1
@@ -34,19 +34,27 @@ def foreign(request):
 
 
 class Spoiled:
-    """Metrics with a float on each of five days, but not on the third."""
+    """Metrics with floats on each of five days, but not on the third.
 
-    def __init__(self, driver, server, index, value):
+    :param days: foreign ones, if it is not the third.
+    """
+
+    def __init__(self, driver, server, index, value, days=(2,)):
         a_policy = policy((10**6, 60), (10**4, DAY))
         self.driver, self.server, self.index = driver, server, index
         self.metrics = [metric(a_policy) for _ in range(METRICS)]
         self.bucket = driver.buckets.name(a_policy)
         helpers.make_bucket(server, self.bucket, 0, DAY)
-        self.bad = MIDNIGHT + 2 * DAY * NS
+        bad = [MIDNIGHT + day * DAY * NS for day in days]
+        self.bad = bad[0]
+        self.days = {time // (DAY * NS) for time in bad}
         helpers.write_lines(
             server,
             self.bucket,
-            f"measure,metric=foreign value={value} {self.bad + NS}",
+            "\n".join(
+                f"measure,metric=foreign value={value} {time + NS}"
+                for time in bad
+            ),
         )
         self.points = {
             m: {
@@ -62,7 +70,7 @@ class Spoiled:
         return {
             t: v
             for t, v in self.points[m].items()
-            if not self.bad <= t < self.bad + DAY * NS
+            if t // (DAY * NS) not in self.days
         }
 
     def read(self, method, metrics):
@@ -126,8 +134,22 @@ def test_reads_leave_out_nothing(
     }
 
 
+@pytest.mark.parametrize("days", [(2,), (0,), (2, 3), (0, 1, 4)])
+@pytest.mark.parametrize("method", ["count", "max", "median"])
+def test_reads_that_flux_would_be_quicker_for(
+    make_conf, influxdb, indexer_driver, foreign, method, days, monkeypatch
+):
+    """InfluxDB answers Flux without what lies behind such a shard."""
+    monkeypatch.setattr(choice, "takes_influxql", lambda *_: False)
+    driver = make_driver(make_conf)
+    spoiled = Spoiled(driver, influxdb, indexer_driver, foreign, days)
+    assert spoiled.read(method, spoiled.metrics) == {
+        m: spoiled.expected(method, m) for m in spoiled.metrics
+    }
+
+
 def test_reads_in_flux(make_conf, influxdb, indexer_driver, foreign):
-    """Windows are complete; points would not be."""
+    """They would not be complete."""
     spoiled = Spoiled(
         make_driver(make_conf, influxdb_query_language="flux"),
         influxdb,
@@ -135,11 +157,11 @@ def test_reads_in_flux(make_conf, influxdb, indexer_driver, foreign):
         foreign,
     )
     m = spoiled.metrics[0]
-    assert spoiled.read("max", [m]) == {m: spoiled.expected("max", m)}
-    with pytest.raises(exceptions.QueryError) as raised:
-        spoiled.read("median", [m])
-    assert spoiled.bucket in str(raised.value)
-    assert "influxdb_query_language" in str(raised.value)
+    for method in ("max", "median"):
+        with pytest.raises(exceptions.QueryError) as raised:
+            spoiled.read(method, [m])
+        assert spoiled.bucket in str(raised.value)
+        assert "influxdb_query_language" in str(raised.value)
 
 
 @pytest.mark.only_2x("points are never asked for in Flux, and complete")

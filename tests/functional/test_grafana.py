@@ -17,11 +17,13 @@ builder.go, formats of variables in @grafana/data).
 """
 
 import json
+import os
 import pathlib
 import re
 import time
 
 import pytest
+import stack
 import yaml
 
 from .cloud import Cloud
@@ -171,6 +173,23 @@ class Grafana:
         assert kind is None
         assert isinstance(value, str), f"{match[0]}: several need a format"
         return value
+
+
+@pytest.fixture(scope="module")
+def influxdb(influxdb):
+    """One that has metrics."""
+    given = "GNOCCHI_INFLUXDB_URL" in os.environ
+    try:
+        server = stack.find_influxdb_server(
+            may_build=not given, release=influxdb.release
+        )
+    except stack.StackError as error:
+        if not given:
+            raise
+        pytest.skip(f"no InfluxDB of one's own to have metrics: {error}")
+    server.has_metrics = True
+    with server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from gnocchi_influxdb import (
 from gnocchi_influxdb.client import Client
 from gnocchi_influxdb.storage import InfluxDBStorage
 
+from . import proxy
 from .helpers import (
     METHODS,
     NS,
@@ -40,6 +41,7 @@ from .helpers import (
     as_dict,
     at,
     call,
+    make_bucket,
     make_token,
     metric,
     policy,
@@ -838,3 +840,62 @@ def test_the_clock_is_looked_at_now_and_then(make_conf, between, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: now)
     store.keep("x", [b"rollup,metric=x late=1i 1\n"])
     assert between.paths() == ["/ping", "/ping"]
+
+
+def test_a_read_is_repeated(make_conf, between, clock, indexer_driver):
+    """InfluxDB is restarted, say: nobody has to notice."""
+    driver = InfluxDBStorage(
+        make_conf(influxdb_url=between.url, influxdb_retention=False).storage
+    )
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(driver, {m: {NOW - DAY: 1.0}}, indexer_driver)
+    clock.now = NOW
+    failures = [proxy.answer("503 Service Unavailable")]
+    between.before = lambda request: (
+        failures.pop() if request.path == "/query" and failures else None
+    )
+    answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
+    assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
+    assert not failures
+
+
+def test_nothing_is_written_in_a_pause(
+    make_conf, between, clock, indexer_driver
+):
+    driver = InfluxDBStorage(
+        make_conf(influxdb_url=between.url, influxdb_retention=False).storage
+    )
+    m = metric(hours())
+    clock.now = NOW - 30 * DAY
+    write(driver, {m: {NOW - DAY: 1.0}}, indexer_driver)
+    clock.now = NOW
+
+    def fail(request):
+        # What is kept can't be read, for whatever reason.
+        if b"rollup" in request.body and request.path == "/query":
+            return proxy.answer(
+                "400 Bad Request", b'{"error":"no"}', "application/json"
+            )
+        return None
+
+    between.before = fail
+    before = len(between.paths("/api/v2/write"))
+    answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
+    assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
+    assert len(between.paths("/api/v2/write")) == before
+
+
+def test_marks_of_a_bucket_that_keeps_more(
+    influxdb, make_conf, clock, indexer_driver
+):
+    """That is the operator's choice."""
+    driver = InfluxDBStorage(make_conf().storage)
+    m = metric(policy((31 * 24, 3600)))
+    clock.now = now = int(time.time()) * NS  # InfluxDB's own clock counts.
+    name = driver.buckets.name(m.archive_policy)
+    make_bucket(influxdb, name, 400 * 86400, 86400)
+    write(driver, {m: {now - HOUR: 1.0}}, indexer_driver)
+    assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: 1}
+    write(driver, {m: {now - n * DAY: 1.0 for n in (50, 90)}}, indexer_driver)
+    assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: 3}

@@ -31,6 +31,7 @@ from .helpers import (
     metric,
     policy,
     read,
+    recent,
     write,
 )
 
@@ -512,3 +513,29 @@ def test_what_the_policy_does_not_have_is_empty(driver, indexer_driver):
         nobody = metric(m.archive_policy)
         with pytest.raises(storage.MetricDoesNotExist):
             driver.get_aggregated_measures({nobody: [a]})
+
+
+@pytest.mark.parametrize("method", ["std", "median", "95pct", "rate:mean"])
+@pytest.mark.parametrize("start", [None, 86400])
+def test_timespan_of_a_range_in_the_past(
+    make_conf, indexer_driver, method, start
+):
+    """The timespan ends with the newest point, wherever the range does."""
+    driver = InfluxDBStorage(make_conf().storage)
+    m = metric(policy((60, 60), (720, 3600)))
+    minute = 60 * NS
+    now = recent() // minute * minute
+    points = {
+        t: float(t // NS % 977)
+        for first, last in ((100, 95), (50, 40), (5, 0))
+        for t in range(now - first * minute, now - last * minute, 10 * NS)
+    }
+    write(driver, {m: points}, indexer_driver)
+    begin = None if start is None else now - start * NS
+    stop = now - 30 * minute
+    expected = list(read(driver, m, "mean", 60, begin, stop))
+    assert len(expected) == 10
+    found = list(read(driver, m, method, 60, begin, stop))
+    # The first rate has nothing before it.
+    assert found == expected[-len(found) :]
+    assert len(found) >= 9

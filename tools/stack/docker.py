@@ -132,6 +132,11 @@ class InfluxDBContainer(InfluxDBServer):
                 if self.has_profiles
                 else ["--env=INFLUXD_PPROF_DISABLED=true"]
             ),
+            *(
+                []
+                if self.has_metrics
+                else ["--env=INFLUXD_METRICS_DISABLED=true"]
+            ),
             "--stop-signal=SIGINT",
             IMAGE,
         )

@@ -47,6 +47,9 @@ class InfluxDBServer(abc.ABC):
     :ivar org: the organisation's name
     :ivar has_profiles: whether it keeps profiles, as a 2.x does by default;
         a change counts from the next start on
+    :ivar has_metrics: whether a 2.x has /metrics. While it counts series for
+        them, each 10 s, a bucket that is deleted may end InfluxDB 2.9.1
+        (``panic``, ``SeriesCardinalityFromShards``), and tests delete many
     """
 
     how = "a server"
@@ -60,6 +63,7 @@ class InfluxDBServer(abc.ABC):
         self.org = ORG
         self.version = ""
         self.has_profiles = False
+        self.has_metrics = False
 
     def __enter__(self) -> InfluxDBServer:
         try:
@@ -210,6 +214,7 @@ class InfluxDBProcess(InfluxDBServer):
             f"--http-bind-address=127.0.0.1:{self.port}",
             "--reporting-disabled",
             *([] if self.has_profiles else ["--pprof-disabled"]),
+            *([] if self.has_metrics else ["--metrics-disabled"]),
         ]
 
     def stop(self) -> None:
