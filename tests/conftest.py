@@ -37,10 +37,18 @@ MakeConf = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def influxdb() -> Iterator[stack.InfluxDB]:
-    """An InfluxDB, with a token that may do everything."""
+def _influxdb() -> Iterator[stack.InfluxDB]:
     with stack.influxdb() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def influxdb(_influxdb: stack.InfluxDB) -> stack.InfluxDB:
+    """An InfluxDB, with a token that may do everything.
+
+    A module may have another one.
+    """
+    return _influxdb
 
 
 @pytest.fixture(scope="session")
@@ -71,22 +79,33 @@ def _skip(request: pytest.FixtureRequest) -> None:
             pytest.skip(": ".join([f"of InfluxDB {release}.x", *mark.args]))
 
 
+@pytest.fixture(scope="session")
+def new_influxd(
+    _influxdb: stack.InfluxDB,
+) -> Callable[[], stack.InfluxDBServer]:
+    """Makes servers that have still to be started."""
+
+    def make() -> stack.InfluxDBServer:
+        # An InfluxDB that was given does not justify minutes of building.
+        given = "GNOCCHI_INFLUXDB_URL" in os.environ
+        try:
+            return stack.find_influxdb_server(
+                may_build=not given, release=_influxdb.release
+            )
+        except stack.StackError as error:
+            if not given:
+                raise
+            pytest.skip(f"no InfluxDB of one's own: {error}")
+
+    return make
+
+
 @pytest.fixture
 def fresh_influxd(
-    influxdb: stack.InfluxDB,
+    new_influxd: Callable[[], stack.InfluxDBServer],
 ) -> Iterator[stack.InfluxDBServer]:
     """A server of the test's own, to stop, kill and restart."""
-    # An InfluxDB that was given does not justify minutes of building.
-    given = "GNOCCHI_INFLUXDB_URL" in os.environ
-    try:
-        server = stack.find_influxdb_server(
-            may_build=not given, release=influxdb.release
-        )
-    except stack.StackError as error:
-        if not given:
-            raise
-        pytest.skip(f"no InfluxDB of one's own to take away: {error}")
-    with server:
+    with new_influxd() as server:
         yield server
 
 

@@ -17,13 +17,11 @@ builder.go, formats of variables in @grafana/data).
 """
 
 import json
-import os
 import pathlib
 import re
 import time
 
 import pytest
-import stack
 import yaml
 
 from .cloud import Cloud
@@ -176,17 +174,9 @@ class Grafana:
 
 
 @pytest.fixture(scope="module")
-def influxdb(influxdb):
+def influxdb(new_influxd):
     """One that has metrics."""
-    given = "GNOCCHI_INFLUXDB_URL" in os.environ
-    try:
-        server = stack.find_influxdb_server(
-            may_build=not given, release=influxdb.release
-        )
-    except stack.StackError as error:
-        if not given:
-            raise
-        pytest.skip(f"no InfluxDB of one's own to have metrics: {error}")
+    server = new_influxd()
     server.has_metrics = True
     with server:
         yield server

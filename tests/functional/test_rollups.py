@@ -763,11 +763,9 @@ def test_pause_ends(keeping, monkeypatch):
     assert store.is_on
 
 
-def test_nobody_waits_long_for_what_is_kept(
-    make_conf, between, clock, indexer_driver, monkeypatch, logged
-):
-    """InfluxDB's writes hang, and the answer is there already."""
-    monkeypatch.setattr(rollup_store, "_TIMEOUT", 0.2)
+@pytest.fixture
+def reading(make_conf, between, clock, indexer_driver):
+    """A driver behind a proxy, and a read that keeps something."""
     driver = InfluxDBStorage(
         make_conf(influxdb_url=between.url, influxdb_retention=False).storage
     )
@@ -775,6 +773,20 @@ def test_nobody_waits_long_for_what_is_kept(
     clock.now = NOW - 30 * DAY
     write(driver, {m: {NOW - DAY: 1.0}}, indexer_driver)
     clock.now = NOW
+
+    def read_it():
+        answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
+        assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
+
+    return driver, read_it
+
+
+def test_nobody_waits_long_for_what_is_kept(
+    between, monkeypatch, logged, request
+):
+    """InfluxDB's writes hang, and the answer is there already."""
+    monkeypatch.setattr(rollup_store, "_TIMEOUT", 0.2)
+    driver, read_it = request.getfixturevalue("reading")
     let_go = threading.Event()
 
     def hang(request):
@@ -783,10 +795,9 @@ def test_nobody_waits_long_for_what_is_kept(
 
     between.before = hang
     try:
-        answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
+        read_it()
     finally:
         let_go.set()
-    assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
     assert not driver._rollups.is_on
     (said,) = logged.warnings()
     assert "Rollups can't be written" in said
@@ -842,34 +853,19 @@ def test_the_clock_is_looked_at_now_and_then(make_conf, between, monkeypatch):
     assert between.paths() == ["/ping", "/ping"]
 
 
-def test_a_read_is_repeated(make_conf, between, clock, indexer_driver):
+def test_a_read_is_repeated(between, reading):
     """InfluxDB is restarted, say: nobody has to notice."""
-    driver = InfluxDBStorage(
-        make_conf(influxdb_url=between.url, influxdb_retention=False).storage
-    )
-    m = metric(hours())
-    clock.now = NOW - 30 * DAY
-    write(driver, {m: {NOW - DAY: 1.0}}, indexer_driver)
-    clock.now = NOW
+    _, read_it = reading
     failures = [proxy.answer("503 Service Unavailable")]
     between.before = lambda request: (
         failures.pop() if request.path == "/query" and failures else None
     )
-    answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
-    assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
+    read_it()
     assert not failures
 
 
-def test_nothing_is_written_in_a_pause(
-    make_conf, between, clock, indexer_driver
-):
-    driver = InfluxDBStorage(
-        make_conf(influxdb_url=between.url, influxdb_retention=False).storage
-    )
-    m = metric(hours())
-    clock.now = NOW - 30 * DAY
-    write(driver, {m: {NOW - DAY: 1.0}}, indexer_driver)
-    clock.now = NOW
+def test_nothing_is_written_in_a_pause(between, reading):
+    _, read_it = reading
 
     def fail(request):
         # What is kept can't be read, for whatever reason.
@@ -881,8 +877,7 @@ def test_nothing_is_written_in_a_pause(
 
     between.before = fail
     before = len(between.paths("/api/v2/write"))
-    answer = read(driver, m, "sum", 3600, NOW - 20 * DAY)
-    assert answer == {(NOW - DAY) // HOUR * HOUR: 1.0}
+    read_it()
     assert len(between.paths("/api/v2/write")) == before
 
 
