@@ -97,8 +97,7 @@ class Client:
         :param timeout: seconds, if that is less than the option's.
         """
         other = copy.copy(self)
-        if timeout is not None:
-            other._timeout = min(self._timeout, timeout)
+        other._timeout = min(self._timeout, timeout or self._timeout)
         other._retrying = retries.Retrying(0, other._timeout)
         return other
 
@@ -169,7 +168,6 @@ class Client:
 
         :param accept: MessagePack, or "application/json" for a statement
             whose answer InfluxDB can't put into that.
-
         :raises BucketNotFoundError: there is no bucket of that name that the
             token may read.
         :raises ConfigurationError: InfluxQL would ask another organization.
@@ -181,9 +179,8 @@ class Client:
 
         def ask() -> bytes:
             reply = self._request_once("POST", "/query", body, headers)
-            data: bytes = reply.data
-            replies.check_influxql(self.url, bucket, data)
-            return data
+            replies.check_influxql(self.url, bucket, reply.data)
+            return bytes(reply.data)
 
         return self._retrying(ask)
 
@@ -243,8 +240,7 @@ class Client:
 
     def get(self, path: str) -> bytes:
         """Answer of a GET outside of the API: /health, /metrics."""
-        data: bytes = self._request("GET", path).data
-        return data
+        return bytes(self._request("GET", path).data)
 
     def send_json(self, method: str, what: str, body: Any) -> None:
         """Send a JSON object to /api/v2/`what`."""

@@ -19,14 +19,13 @@ is the beginning of the period, so what several processes write is one point.
 A thread does it, so that nobody waits.
 
 Not more often: five fields in each of the daily shards would be a fifth of
-what there is on disk, and InfluxDB goes through all of them for a DELETE.
+what there is on disk, and InfluxDB goes through all of them for a DELETE. A
+period begins at a time that follows from the bucket's name: those of all
+buckets at once would be felt. Not each metric at a time of its own: most
+batches would have one that is due then.
 
-A period begins at a time that follows from the bucket's name: those of all
-buckets at once would be felt. Not each metric at a time of its own: then most
-batches would have one that is due, and be followed by a request.
-
-Nothing about it may disturb the measures: a request is tried once, and what
-fails is logged once and tried again some minutes later.
+It may not disturb the measures: a request is tried once, and what fails is
+logged once and tried again some minutes later.
 """
 
 import logging
@@ -51,8 +50,7 @@ _NS = 10**9
 #: Longest time between two points of a metric, seconds.
 PERIOD = 7 * 86400
 
-#: Metrics to remember, at 120 bytes each. Of the others few are written at a
-#: time, so that all get their turn.
+#: Metrics to remember, at 120 bytes each. Others get their turn bit by bit.
 MOST = 10**6
 _SHARE_OF_OTHERS = 1 / 64
 
@@ -76,8 +74,7 @@ def make(
 class Writer:
     """Writes what metrics are called into the buckets of their policies.
 
-    Threads may share one, and it may be carried over a fork. In the worst
-    case something is written twice.
+    Threads may share one, and it may be carried over a fork.
 
     :param client: one that repeats no request.
     :param batch_size: lines a request, at most.

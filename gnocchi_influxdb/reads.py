@@ -222,7 +222,7 @@ class _Call:
             or self._may_be_outdated(series)
             # What was read begins where the newest point of all has it
             # begin, and it may be another one that lies behind the range.
-            or self._begins_late(series, start, known)
+            or self._begins_late(series, start)
         ):
             newest = self._newest_window(metric, aggregation, known)
         oldest = newest - aggregates.ns_of(aggregation.timespan)
@@ -235,19 +235,14 @@ class _Call:
         series.truncate(numpy.datetime64(oldest, "ns"))
         return series
 
-    def _begins_late(self, series: Any, start: int | None, known: int) -> bool:
-        """Whether the points were not read from as far back as it takes.
-
-        :param start: from where they were read.
-        :param known: start of the last window.
-        """
-        aggregation = series.aggregation
-        timespan = aggregates.ns_of(aggregation.timespan)
+    def _begins_late(self, series: Any, start: int | None) -> bool:
+        """Whether its points were read from `start` on, and that is late."""
+        timespan = aggregates.ns_of(series.aggregation.timespan)
         return (
             self._span.stop is not None
             and start is not None
-            and start > max(known - timespan, 0)
-            and not aggregates.is_pushed_down(aggregation.method)
+            and start > max(_time(series.last) - timespan, 0)
+            and not aggregates.is_pushed_down(series.aggregation.method)
         )
 
     def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:

@@ -242,6 +242,8 @@ class Rolled:
         range_ = self._range
         final = range_.final(self._now)
         recent = (rollup_lines.place(range_.starts) >= oldest) & (final > 0)
+        # Each page that nothing was ever written to would make a shard.
+        recent &= numpy.logical_or.accumulate(self._with_values())
         seen: set[uuid.UUID] | None = None
         for group in self._groups:
             more = recent & (
@@ -260,6 +262,14 @@ class Rolled:
             for metric in group.metrics:
                 if metric.id in seen:
                     yield from self._lines(metric.id, more, final)
+
+    def _with_values(self) -> Array:
+        """Which blocks have a value of any metric."""
+        shape = len(self.metrics), self._blocks.number, self._windows
+        found = numpy.zeros(self._blocks.number, bool)
+        for values in self._values.values():
+            found |= numpy.isfinite(values.reshape(shape)).any(axis=(0, 2))
+        return found
 
     def _lines(
         self, metric: uuid.UUID, which: Array, final: Array

@@ -894,3 +894,30 @@ def test_marks_of_a_bucket_that_keeps_more(
     assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: 1}
     write(driver, {m: {now - n * DAY: 1.0 for n in (50, 90)}}, indexer_driver)
     assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: 3}
+
+
+def test_nothing_is_kept_of_the_time_before_the_first_measure(
+    influxdb, keeping, computing, clock, indexer_driver
+):
+    """Each four weeks of it would make a shard."""
+    a_policy = policy((10**6, 3600), (10**4, 86400), methods=["sum", "std"])
+    m, other = metric(a_policy), metric(a_policy)
+    clock.now = NOW - 90 * DAY
+    write(
+        keeping,
+        {
+            m: {NOW - n * DAY: float(n) for n in range(3, 70)},
+            other: {NOW - 5 * DAY: 1.0},
+        },
+        indexer_driver,
+    )
+    clock.now = NOW
+    wanted = {x: [aggregation(x, "sum", 86400)] for x in (m, other)}
+    for driver in (computing, keeping, keeping):
+        answer = driver.get_aggregated_measures(wanted, at(NOW - 9000 * DAY))
+        assert len(as_dict(answer[m][wanted[m][0]])) == 67
+        assert len(as_dict(answer[other][wanted[other][0]])) == 1
+    # 24 days a block; an empty one of `other` costs nothing.
+    field = rollup_lines.field("sum", DAY)
+    assert 3 <= kept_fields(influxdb, keeping, m)[field] <= 4
+    assert 1 <= kept_fields(influxdb, keeping, other)[field] <= 4
