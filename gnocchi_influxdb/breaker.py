@@ -61,7 +61,7 @@ class Breaker:
         self._trial = threading.Lock()
         self._failures = 0
         self._retry_at = 0.0
-        self.error: exceptions.InfluxDBError | None = None
+        self.error = exceptions.InfluxDBError("none yet")
 
     def allows(self) -> bool:
         """Whether to ask the server."""

@@ -117,13 +117,15 @@ class ResponseError(InfluxDBError):
 def raise_first(failed: Mapping[str, InfluxDBError]) -> None:
     """Raise one of several errors, if there are any, and log the others.
 
-    :param failed: by what is to be said of them.
+    :param failed: by name of the archive policy that can't be stored.
     """
     if not failed:
         return
     (_, first), *others = failed.items()
-    for what, error in others:
-        LOG.error("%s: %s", what, error)
+    for policy, error in others:
+        LOG.error(
+            "Measures of archive policy %s can't be stored: %s", policy, error
+        )
     raise first
 
 

@@ -123,7 +123,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         left: Mapping[Any, Any] = measures
         if self._writes_through:
             left = self._of_process(ways.Through).try_to_write(measures)
-        if left or not self._writes_through:
+        if left:
             self.queue.add_measures_batch(left)
 
     def _of_process(self, way: type[_W]) -> _W:

@@ -135,10 +135,9 @@ class Store:
         date = self._writing.server().date
         if date is not None and abs(wall - date) > _APART:
             raise exceptions.ConfigurationError(
-                f"The clock of this machine and that of InfluxDB at"
-                f" {self._client.url} are {abs(wall - date):.0f} s apart"
-                f" ({'ahead' if wall > date else 'behind'}). Run an NTP"
-                " client on both machines"
+                f"The clock of this machine is {abs(wall - date):.0f} s"
+                f" {'ahead of' if wall > date else 'behind'} that of InfluxDB"
+                f" at {self._client.url}. Run an NTP client on both machines"
             )
         self._looked = now, wall - now
 

@@ -131,16 +131,13 @@ class Through(Way):
         tried: dict[str, breaker.Breaker] = {}
         paused: dict[str, exceptions.InfluxDBError] = {}
         # There are some only where a token lacks a right, or the like.
-        for name in {
-            metric.archive_policy.name for metric in metrics if self._breakers
-        }:
-            guard = self._breakers.get(name)
-            if guard is None:
-                continue
-            if guard.allows():
-                tried[name] = guard
-            elif guard.error is not None:
-                paused[name] = guard.error
+        if self._breakers:
+            names = {metric.archive_policy.name for metric in metrics}
+            for name, guard in list(self._breakers.items()):
+                if name in names and guard.allows():
+                    tried[name] = guard
+                elif name in names:
+                    paused[name] = guard.error
         if paused:
             metrics = {
                 metric: of_metric

@@ -209,6 +209,8 @@ class Writer:
         number: int,
         error: exceptions.RefusedError,
     ) -> None:
+        # First, since it may fail, and then all is offered again.
+        cure = self._cure(bucket, points, error)
         self._count_refused(number)
         metrics = {points.ids[i] for i in points.metrics[:1000].tolist()}
         LOG.error(
@@ -224,7 +226,7 @@ class Writer:
             len(metrics),
             ", ".join(sorted(map(str, metrics))[:5]),
             ", ..." if len(metrics) > 5 else "",
-            self._cure(bucket, points, error),
+            cure,
         )
 
     def _cure(

@@ -185,6 +185,27 @@ def answer(
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
+class ForgottenDeletes:
+    """InfluxDB forgets a DELETE of what it is writing to a data file.
+
+    A `Before`, of which only the third DELETE gets through.
+
+    :ivar number: of those that came
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, request: Request) -> bytes | None:
+        if request.path != "/query" or b"DELETE" not in request.body:
+            return None
+        self.number += 1
+        if self.number == 3:
+            return None
+        # An empty map in MessagePack, as InfluxDB answers it.
+        return answer("200 OK", b"\x80", "application/x-msgpack")
+
+
 PAGE = (
     b"<html><head><title>Welcome</title></head><body>It works, and it is not"
     b" a database.</body></html>"

@@ -226,29 +226,17 @@ def test_prune(gnocchi, driver):
 
 
 def test_prune_looks_whether_they_are_gone(gnocchi, driver, between):
-    """InfluxDB forgets a DELETE of what it is writing to a data file."""
     points = {recent(60): 1.0}
     kept = fill(gnocchi, driver, 1, points)
     gone = orphan(gnocchi, driver, points)
-    deletes = 0
-
-    def forget(request):
-        nonlocal deletes
-        if request.path != "/query" or b"DELETE" not in request.body:
-            return None
-        deletes += 1
-        # An empty map in MessagePack, as InfluxDB answers it.
-        empty = proxy.answer("200 OK", b"\x80", "application/x-msgpack")
-        return empty if deletes < 3 else None
-
-    between.before = forget
+    between.before = proxy.ForgottenDeletes()
     conf = gnocchi.write_configuration(
         gnocchi.directory / "between.conf", influxdb_url=between.url
     )
     status, out, err = gnocchi.run("prune", "--yes", conf=conf)
     assert status == 0, err
     assert "1 orphan series removed, 0 are left" in out
-    assert deletes == 3
+    assert between.before.number == 3
     name = gnocchi.prefix + "low"
     assert stored(gnocchi.server, name, gone) == {}
     assert stored(gnocchi.server, name, kept[0]) == points

@@ -99,25 +99,13 @@ def test_writer_comes_between(cloud, influxdb):
 
 
 def test_points_come_back(cloud, influxdb, between, monkeypatch):
-    """InfluxDB forgets a DELETE of what it is writing to a data file."""
     metrics = cloud.metrics(5)
     write(cloud.storage, point(metrics), cloud.index)
     cloud.mark_deleted(metrics)
-    number = 0
-
-    def forget(request):
-        nonlocal number
-        if request.path != "/query" or b"DELETE" not in request.body:
-            return None
-        number += 1
-        # An empty map in MessagePack, as InfluxDB answers it.
-        empty = proxy.answer("200 OK", b"\x80", "application/x-msgpack")
-        return None if number == 3 else empty
-
-    between.before = forget
+    between.before = proxy.ForgottenDeletes()
     driver = InfluxDBStorage(cloud.conf.storage)
     driver._delete_metric(metrics[0])
-    assert number == 3
+    assert between.before.number == 3
     for m in metrics:
         assert stored(influxdb, cloud.bucket(m), m) == {}
     # It is not taken for done if it never is.

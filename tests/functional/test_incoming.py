@@ -26,6 +26,7 @@ from gnocchi import chef as gnocchi_chef
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
 
+from benchmarks import servers
 from gnocchi_influxdb import breaker, exceptions, ways
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 
@@ -531,12 +532,29 @@ def test_many_threads_and_new_policies(make_cloud):
 
 
 @pytest.fixture
-def weak(make_cloud, influxdb, between):
+def with_redis(make_conf, between, tmp_path):
+    """A cloud whose queue is in Redis."""
+    with servers.redis_server(tmp_path / "redis") as server:
+        if server is None:
+            pytest.skip("no redis-server on PATH")
+        conf = make_conf(influxdb_url=between.url)
+        conf.set_override("influxdb_queue_driver", "redis", "incoming")
+        conf.set_override("redis_url", server.url(0), "incoming")
+        cloud = Cloud(conf)
+        yield cloud
+        cloud.close()
+
+
+@pytest.fixture
+def weak(request, make_cloud, influxdb, between):
     """A cloud whose token is for the bucket of the policy low alone.
 
     With `between.before` set to None it has all rights.
     """
-    cloud = make_cloud(influxdb_url=between.url)
+    if getattr(request, "param", "file") == "redis":
+        cloud = request.getfixturevalue("with_redis")
+    else:
+        cloud = make_cloud(influxdb_url=between.url)
     policies = dict(zip(("low", "high"), POLICIES, strict=True))
     bucket = helpers.make_bucket(
         influxdb, cloud.storage.buckets.name(policies["low"])
@@ -597,6 +615,7 @@ def test_a_bucket_that_fails_queues_no_other(weak, between, logged):
 
 
 @pytest.mark.only_2x("rights are of databases on 1.x")
+@pytest.mark.parametrize("weak", ["file", "redis"], indirect=True)
 def test_a_bucket_that_fails_holds_up_no_sack(weak, between):
     cloud = weak
     sack = next(cloud.incoming.iter_sacks())
@@ -635,6 +654,7 @@ def test_a_bucket_that_fails_holds_up_no_sack(weak, between):
 
 
 @pytest.mark.only_2x("rights are of databases on 1.x")
+@pytest.mark.parametrize("weak", ["file", "redis"], indirect=True)
 def test_what_comes_in_between_is_stored(weak, monkeypatch):
     """While what can be stored of a sack is taken out of it."""
     cloud = weak
