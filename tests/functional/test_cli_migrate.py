@@ -21,7 +21,7 @@ import pytest
 from gnocchi import archive_policy
 
 from benchmarks import servers
-from gnocchi_influxdb.cli import source
+from gnocchi_influxdb.cli import source, transfer
 
 from .helpers import (
     NS,
@@ -387,6 +387,28 @@ def test_what_was_too_old_needs_another_journal(gnocchi):
     )
     assert status == 0, err
     assert stored_count(gnocchi.server, gnocchi.prefix + "low") == 2
+
+
+def test_what_grows_too_old_while_it_reads(gnocchi, monkeypatch):
+    """Swift may take a while, and InfluxDB compares when a point arrives."""
+    metric = gnocchi.metric("low")
+    times = [recent(900), recent(9)]
+    fill(gnocchi, [metric], [(t, 1.0) for t in times], batches=1)
+    to = gnocchi.storage("influxdb")
+    moving = transfer.Transfer(
+        source.Source(gnocchi.conf, "file"),
+        to.client,
+        to.buckets,
+        gnocchi.conf.storage,
+        False,
+        gnocchi.indexer,
+    )
+    oldest = iter([0, times[1]])
+    monkeypatch.setattr(moving, "oldest", lambda policy: next(oldest))
+    moved = moving.move(metric.archive_policy, [metric])
+    assert (moved.points, moved.too_old) == ({metric.id: 1}, 1)
+    there = stored(gnocchi.server, gnocchi.prefix + "low", metric)
+    assert there == {times[1]: 1.0}
 
 
 def test_what_was_refused_is_moved_when_it_can_be(gnocchi):
