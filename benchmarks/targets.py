@@ -30,7 +30,7 @@ from oslo_config import cfg
 
 from benchmarks import measures as measures_
 from benchmarks import policies
-from gnocchi_influxdb import rollup_lines
+from gnocchi_influxdb import delivery, rollup_lines
 
 CREATOR = "admin"
 METRICS_PER_RESOURCE = 10
@@ -185,9 +185,9 @@ class Target:
         few minutes ago, and here all are late.
         """
         if self.name == "influxdb":
-            timeout = self.conf.storage.influxdb_timeout
+            marked = delivery.MARKED * self.conf.storage.influxdb_timeout
             self._say("Waiting until rollups of the history count")
-            time.sleep(2 * timeout + rollup_lines.SKEW / 1e9 + 1)
+            time.sleep(marked + rollup_lines.SKEW / 1e9 + 1)
 
     def find_metrics(self, ids: Sequence[uuid.UUID]) -> list[Any]:
         """Metrics that there may be, in the order of their ids."""

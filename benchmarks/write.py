@@ -85,15 +85,17 @@ def _metricd(
     )
 
 
-def _backfill(target: Any, number: int, sizes: Sizes) -> Outcome:
+def _backfill(policy: str, target: Any, number: int, sizes: Sizes) -> Outcome:
     start = measures.newest_time() - sizes.backfill_points * measures.STEP
     samples: list[float] = []
     spent = 0.0
     answer: measures.Answer = {}
     while _wants_more(samples, spent, sizes):
         metrics = target.create_metrics(
-            measures.ids(f"backfill-{number}-{len(samples)}", sizes.backfill),
-            policies.POLLED["low"],
+            measures.ids(
+                f"backfill-{policy}-{number}-{len(samples)}", sizes.backfill
+            ),
+            policies.POLLED[policy],
         )
         points = {
             metric: measures.series(metric.id, start, sizes.backfill_points)
@@ -153,13 +155,16 @@ WORKLOADS = [
         )
         for short, policy in policies.POLLED.items()
     ),
-    Workload(
-        "backfill",
-        "write",
-        "backfill of a day, ceilometer-low: storage alone",
-        "measures/s",
-        HIGHER,
-        _backfill,
-        floors=[raw.AT_ONCE, raw.IN_A_ROW],
+    *(
+        Workload(
+            name,
+            "write",
+            f"backfill of a day, {policies.POLLED[short]}: storage alone",
+            "measures/s",
+            HIGHER,
+            functools.partial(_backfill, short),
+            floors=[raw.AT_ONCE, raw.IN_A_ROW],
+        )
+        for name, short in (("backfill", "low"), ("backfill-medium", "medium"))
     ),
 ]

@@ -20,8 +20,9 @@ https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 
 import dataclasses
 import functools
+import itertools
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import numpy
@@ -77,11 +78,29 @@ class Points:
 
     def part(self, start: int, stop: int) -> "Points":
         """Some of the points: those from `start` to before `stop`."""
+        return self._select(slice(start, stop))
+
+    def first(self, bounds: Iterable[int]) -> "Points":
+        """The first point of each metric in each part.
+
+        :param bounds: where each part begins, and at last where all end.
+        """
+        number = len(self)
+        found = []
+        for start, stop in itertools.pairwise(bounds):
+            first = numpy.full(len(self.ids), number)
+            numpy.minimum.at(
+                first, self.metrics[start:stop], numpy.arange(start, stop)
+            )
+            found.append(numpy.sort(first[first < number]))
+        return self._select(numpy.concatenate(found))
+
+    def _select(self, which: Any) -> "Points":
         return dataclasses.replace(
             self,
-            metrics=self.metrics[start:stop],
-            times=self.times[start:stop],
-            values=self.values[start:stop],
+            metrics=self.metrics[which],
+            times=self.times[which],
+            values=self.values[which],
         )
 
     def tag(self, metric: int) -> bytes:

@@ -9,14 +9,18 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Which reads are worth to keep (pure)."""
+"""Which reads are worth to keep (pure).
+
+What a policy never has kept needs no marks either (`is_ever_kept`). So who
+lets more be kept one day must see to it that nothing counts that was computed
+while other hosts did not mark it yet.
+"""
 
 from typing import Any
 
 from gnocchi_influxdb import (
     aggregates,
     plan,
-    queries,
     rollup_lines,
     rollup_response,
     rollups,
@@ -31,6 +35,38 @@ _MOST_WINDOWS = 5 * 10**6
 _MOST_WINDOWS_OF_METRIC = 50000
 # Windows of a granularity so many times the finest hold several points.
 _COARSE = 4
+
+
+def is_ever_kept(policy: Any) -> bool:
+    """Whether any read of an archive policy's metrics may be kept.
+
+    Neither the granularities nor the methods of a policy change.
+    """
+    granularities = [
+        aggregates.ns_of(d.granularity) for d in policy.definition
+    ]
+    least = _least_granularity(
+        granularities,
+        any(map(_is_from_points_alone, policy.aggregation_methods)),
+    )
+    return any(least <= every <= rollup_lines.PAGE for every in granularities)
+
+
+def _is_from_points_alone(method: str) -> bool:
+    """Whether a fine granularity is no reason to compute it anew."""
+    return not (
+        aggregates.is_pushed_down(method) or aggregates.is_rate(method)
+    )
+
+
+def _least_granularity(granularities: list[int], from_points: bool) -> int:
+    """Of what is kept, ns.
+
+    :param granularities: those of the policy.
+    :param from_points: whether one of the methods is `_is_from_points_alone`.
+    """
+    finest = min(granularities)
+    return finest if from_points else _COARSE * finest
 
 
 def split(job: plan.Job, now: int) -> list[rollups.Rolled]:
@@ -67,12 +103,12 @@ def _blocks(
     every = aggregates.ns_of(aggregations[0].granularity)
     if start is None or every > rollup_lines.PAGE:
         return None
-    are_rates = all(aggregates.is_rate(a.method) for a in aggregations)
-    if job.what != queries.POINTS or are_rates:
-        definitions = job.metrics[0].archive_policy.definition
-        finest = min(aggregates.ns_of(d.granularity) for d in definitions)
-        if every < _COARSE * finest:
-            return None
+    definition = job.metrics[0].archive_policy.definition
+    if every < _least_granularity(
+        [aggregates.ns_of(d.granularity) for d in definition],
+        any(_is_from_points_alone(a.method) for a in aggregations),
+    ):
+        return None
     span = rollup_lines.span(every)
     first = aggregates.floor(start, span)
     end = aggregates.ceil(now if stop is None else min(stop, now), span)

@@ -50,6 +50,17 @@ def starts(times: Any, duration: int) -> Any:
     return seconds // duration * duration
 
 
+def bounds(times: Any, duration: int) -> list[int]:
+    """Where the times of each shard begin, and at last where all end.
+
+    :param times: int64 array, ns since 1970, sorted, not empty.
+    :param duration: of the shards, seconds.
+    """
+    shard = starts(times, duration)
+    changes = (shard[1:] != shard[:-1]).nonzero()[0] + 1
+    return [0, *changes.tolist(), len(times)]
+
+
 def span(time: int, duration: int) -> tuple[int, int]:
     """Start and end of the shard that a time falls into.
 

@@ -19,7 +19,6 @@ for good is left out, logged and counted, and must hold up no other.
 import itertools
 import logging
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,16 +28,17 @@ from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import client as client_
 from gnocchi_influxdb import (
     conflicts,
+    delivery,
     exceptions,
     line_protocol,
-    rollup_lines,
     shards,
 )
 
 LOG = logging.getLogger(__name__)
 
-# Seconds before a write to a bucket that was missing is tried again.
-_UNTIL_MADE = (0.05, 0.2, 0.5)
+# Points that each series has in a shard, at least, where it pays to send the
+# first of them ahead.
+_MANY = 16
 
 
 def parts(number: int, most: int) -> list[tuple[int, int]]:
@@ -75,10 +75,9 @@ class Writer:
         timeout: float,
         count_refused: Callable[[int], None],
     ) -> None:
-        self._client = client
+        self._delivery = delivery.Delivery(client, buckets, timeout)
         self._buckets = buckets
         self._batch_size = batch_size
-        self._timeout = timeout
         self._count_refused = count_refused
 
     def write(self, policy: Any, points: line_protocol.Points) -> None:
@@ -87,21 +86,47 @@ class Writer:
         :raises InfluxDBError: some may not be written; repeat it all.
         """
         self._buckets.ensure(policy)
-        batches = [
-            (policy, points.part(start, stop))
-            for start, stop in parts(len(points), self._batch_size)
-        ]
-        if len(batches) == 1:
-            self._send(*batches[0])
-        else:
-            # No two points share metric and time, so their order is free.
-            utils.parallel_map(self._send, batches)
+        bounds = parts(len(points), self._batch_size)
+        if len(bounds) == 1:
+            self._send(policy, points)
+            return
+        marked = self._send_ahead(policy, points)
+        # No two points share metric and time, so their order is free.
+        utils.parallel_map(
+            self._send,
+            [
+                (policy, points.part(start, stop), marked)
+                for start, stop in bounds
+            ],
+        )
 
-    def _send(self, policy: Any, points: line_protocol.Points) -> None:
+    def _send_ahead(self, policy: Any, points: line_protocol.Points) -> int:
+        """Write a point of each series into each shard, and all marks.
+
+        Requests that make the same series at the same time hold each other
+        up in InfluxDB, and each would have the marks of a day that they share.
+
+        :return: until when (ns) parts of the points need no other marks.
+        """
+        bounds = shards.bounds(
+            points.times, shards.duration(self._buckets.kept(policy))
+        )
+        if (len(bounds) - 1) * len(points.ids) * _MANY > len(points):
+            return 0
+        lines = line_protocol.encode(points.first(bounds))
+        try:
+            return self._delivery.write(policy, points, lines)
+        except exceptions.RefusedError:
+            return 0  # Seen to when they are sent with the others.
+
+    def _send(
+        self, policy: Any, points: line_protocol.Points, marked: int = 0
+    ) -> None:
+        """:param marked: until when (ns) they need no other marks."""
         bucket = self._buckets.name(policy)
         lines = line_protocol.encode(points)
         try:
-            self._write_and_make(policy, bucket, points, lines)
+            self._delivery.write(policy, points, lines, marked)
         except exceptions.PartialWriteError as e:
             self._after_partial_write(policy, bucket, points, e)
         except exceptions.RefusedError as e:
@@ -116,43 +141,6 @@ class Writer:
             else:
                 # Not about the points: nothing may be dropped for it.
                 raise
-
-    def _write_and_make(
-        self,
-        policy: Any,
-        bucket: str,
-        points: line_protocol.Points,
-        lines: bytes,
-        pauses: tuple[float, ...] = _UNTIL_MADE,
-    ) -> None:
-        try:
-            self._write(policy, bucket, points, lines)
-        except exceptions.BucketNotFoundError:
-            if not pauses:
-                raise
-            # Somebody has deleted it since we saw it, or is making it at this
-            # moment: InfluxDB 2 shows a bucket before it can write to it.
-            self._buckets.forget(bucket)
-            self._buckets.ensure(policy)
-            time.sleep(pauses[0])
-            self._write_and_make(policy, bucket, points, lines, pauses[1:])
-
-    def _write(
-        self,
-        policy: Any,
-        bucket: str,
-        points: line_protocol.Points,
-        lines: bytes,
-    ) -> None:
-        now = time.time_ns()
-        # The request and its repetitions are over by then: the last of them
-        # begins within the timeout, and each has three steps that may take
-        # as long, to send the head, to send the body, and to be answered.
-        until = now + int(4e9 * self._timeout)
-        if not self._client.is_1x and rollup_lines.has_late(points, until):
-            oldest = rollup_lines.oldest_place(now, self._buckets.kept(policy))
-            lines += rollup_lines.marks(points, until, oldest)
-        self._client.write(bucket, lines)
 
     def _after_partial_write(
         self,
@@ -191,12 +179,7 @@ class Writer:
         found = self._find(bucket)
         if found is None or not found.shard_duration:
             return [points]
-        starts = shards.starts(points.times, found.shard_duration)
-        bounds = [
-            0,
-            *((starts[1:] != starts[:-1]).nonzero()[0] + 1).tolist(),
-            len(points),
-        ]
+        bounds = shards.bounds(points.times, found.shard_duration)
         return [
             points.part(start, stop)
             for start, stop in itertools.pairwise(bounds)

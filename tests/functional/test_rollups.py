@@ -754,6 +754,88 @@ def test_large_batches_are_marked_once(
     assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: len(days)}
 
 
+def marks_in(requests):
+    """How many marks each write has brought, in the order of the requests."""
+    return [
+        request.body.count(f" {rollup_lines.MARK}=".encode())
+        for request in requests
+        if b"measure," in request.body
+    ]
+
+
+def large(between, make_conf, **options):
+    """A driver that sends 10 points a request."""
+    return InfluxDBStorage(
+        make_conf(
+            influxdb_url=between.url,
+            influxdb_retention=False,
+            influxdb_batch_size=10,
+            **options,
+        ).storage
+    )
+
+
+#: Of two days that lie in one shard.
+TWO_DAYS = {NOW - 10 * DAY + i * HOUR: float(i) for i in range(30)}
+
+
+def test_marks_of_a_large_batch_go_ahead(
+    between, make_conf, clock, indexer_driver
+):
+    driver = large(between, make_conf)
+    write(driver, {metric(hours()): TWO_DAYS}, indexer_driver)
+    assert marks_in(between.requests) == [2, 0, 0, 0, 0]
+
+
+def test_marks_that_are_refused_ahead_come_with_the_points(
+    between, influxdb, make_conf, clock, indexer_driver
+):
+    driver = large(between, make_conf)
+    refused = []
+
+    def refuse(request):
+        if b"measure," in request.body and not refused:
+            refused.append(request)
+            return proxy.answer("422 Unprocessable Entity", b'{"message": ""}')
+        return None
+
+    between.before = refuse
+    m = metric(hours())
+    write(driver, {m: TWO_DAYS}, indexer_driver)
+    assert len(refused) == 1
+    first, *others = marks_in(between.requests)
+    assert first == 2
+    assert all(others)
+    assert kept_fields(influxdb, driver, m) == {rollup_lines.MARK: 2}
+
+
+def test_marks_are_renewed_in_a_batch_that_takes_long(
+    between, make_conf, clock, indexer_driver
+):
+    driver = large(between, make_conf)
+    timeout = driver.conf.influxdb_timeout
+
+    def take_long(request):
+        if b"measure," in request.body:
+            clock.now += int((timeout + 1) * NS)
+
+    between.before = take_long
+    write(driver, {metric(hours()): TWO_DAYS}, indexer_driver)
+    first, *others = marks_in(between.requests)
+    assert first == 2
+    assert all(others)
+
+
+@pytest.mark.parametrize("methods", [["mean"], ["mean", "std"]])
+def test_no_marks_where_nothing_is_ever_kept(
+    influxdb, keeping, clock, indexer_driver, methods
+):
+    m = metric(policy((100000, 300), methods=methods))
+    write(keeping, {m: {NOW - DAY: 1.0}}, indexer_driver)
+    fields = kept_fields(influxdb, keeping, m)
+    assert fields == ({rollup_lines.MARK: 1} if "std" in methods else {})
+
+
 def test_pause_ends(keeping, monkeypatch):
     store = rollup_store.Store(keeping.client, enabled=True)
     store.keep("no-such-bucket", [b"rollup,metric=x late=1i 1\n"])

@@ -27,7 +27,7 @@ import psutil
 import pytest
 from gnocchi import archive_policy, carbonara
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, shards
 from gnocchi_influxdb import writes as writes_
 from gnocchi_influxdb.storage import InfluxDBStorage
 
@@ -391,13 +391,54 @@ def test_chunks(make_conf, influxdb, indexer_driver, gzip):
         for m in metrics:
             assert stored(driver, influxdb, m) == points[m]
         writes = [r for r in between.requests if "/write?" in r.path]
-        # Of one size, and each thread has as many to send.
-        assert len(writes) == len(writes_.parts(505, 7)) >= 505 / 7
+        # Of one size, and each thread has as many to send; and one that
+        # makes the series.
+        assert len(writes) == len(writes_.parts(505, 7)) + 1 >= 505 / 7
         for request in writes:
             if not gzip:
                 assert request.body.count(b"measure,") <= 7
             assert (b"content-encoding: gzip" in request.head.lower()) == gzip
         assert len(read(driver, metrics[0], "count", 60)) == 2
+
+
+def test_series_are_made_ahead_of_chunks(make_conf, influxdb, indexer_driver):
+    """A point of each in each shard; a server that is away is asked once."""
+    writes = []
+
+    def lose_the_first(request):
+        if b"measure," in request.body:
+            writes.append(request.body)
+        return b"" if len(writes) == 1 else None
+
+    with proxy.Proxy(influxdb.url, before=lose_the_first) as between:
+        driver = InfluxDBStorage(
+            make_conf(
+                influxdb_retention=False,
+                influxdb_batch_size=50,
+                influxdb_max_retries=0,
+                influxdb_url=between.url,
+            ).storage
+        )
+        a_policy = policy((100000, 60), methods=["mean"])
+        metrics = [metric(a_policy) for _ in range(3)]
+        edge = shards.span(T0, shards.duration(0))[1] * NS
+        points = {
+            m: {edge + (i + j) * NS: float(i) for i in range(-100, 100)}
+            for j, m in enumerate(metrics)
+        }
+        with pytest.raises(exceptions.UnavailableError):
+            write(driver, points, indexer_driver)
+        assert len(writes) == 1
+        write(driver, points, indexer_driver)
+        assert writes[1] == writes[0]
+        assert sorted(writes[0].splitlines()) == sorted(
+            f"measure,metric={m.id} value={points[m][time]} {time}".encode()
+            for j, m in enumerate(metrics)
+            for time in (edge + (j - 100) * NS, edge)
+        )
+        assert len(writes) == 2 + len(writes_.parts(600, 50))
+        for m in metrics:
+            assert stored(driver, influxdb, m) == points[m]
 
 
 def test_a_chunk_fails(make_conf, influxdb, indexer_driver):

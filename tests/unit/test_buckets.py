@@ -187,3 +187,9 @@ def test_longer_is_an_order(durations):
         assert not (buckets.longer(x, y) and buckets.longer(y, x))
     if buckets.longer(a, b) and buckets.longer(b, c):
         assert buckets.longer(a, c)
+
+
+def test_bounds_of_shards():
+    times = numpy.array([0, 1, DAY - 1, DAY, 3 * DAY, 3 * DAY]) * 10**9
+    assert shards.bounds(times, DAY) == [0, 3, 4, 6]
+    assert shards.bounds(times[:1], DAY) == [0, 1]

@@ -168,3 +168,18 @@ def test_a_line():
         b"measure,metric=00000000-0000-0000-0000-000000000001 value=42.5"
         b" 1400000000\n"
     )
+
+
+@given(measures.filter(lambda found: len(collect(found)[0]) > 1), st.data())
+def test_first_of_each_part(pairs_by_metric, data):
+    points, _ = collect(pairs_by_metric)
+    cut = data.draw(st.integers(1, len(points) - 1))
+    rows = parse(line_protocol.encode(points))
+    wanted = []
+    for part in rows[:cut], rows[cut:]:
+        seen = set()
+        wanted += [
+            row for row in part if not (row[0] in seen or seen.add(row[0]))
+        ]
+    first = points.first([0, cut, len(points)])
+    assert parse(line_protocol.encode(first)) == wanted
