@@ -19,7 +19,8 @@ for good is left out, logged and counted, and must hold up no other.
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent import futures
 from typing import Any
 
 from gnocchi import utils
@@ -35,6 +36,9 @@ from gnocchi_influxdb import (
 )
 
 LOG = logging.getLogger(__name__)
+
+# Points that are encoded while a request ahead of them is under way, at most.
+_ENCODED_AHEAD = 80000
 
 # Points that each series has in a shard, at least, where it pays to send the
 # first of them ahead.
@@ -90,41 +94,65 @@ class Writer:
         if len(bounds) == 1:
             self._send(policy, points)
             return
-        marked = self._send_ahead(policy, points)
+        batches = [points.part(start, stop) for start, stop in bounds]
+        lines, marked = self._send_ahead(policy, points, batches)
         # No two points share metric and time, so their order is free.
         utils.parallel_map(
             self._send,
             [
-                (policy, points.part(start, stop), marked)
-                for start, stop in bounds
+                (policy, batch, marked, encoded)
+                for batch, encoded in itertools.zip_longest(batches, lines)
             ],
         )
 
-    def _send_ahead(self, policy: Any, points: line_protocol.Points) -> int:
+    def _send_ahead(
+        self,
+        policy: Any,
+        points: line_protocol.Points,
+        batches: Sequence[line_protocol.Points],
+    ) -> tuple[list[bytes], int]:
         """Write a point of each series into each shard, and all marks.
 
         Requests that make the same series at the same time hold each other
         up in InfluxDB, and each would have the marks of a day that they share.
 
-        :return: until when (ns) parts of the points need no other marks.
+        :param batches: parts of the points.
+        :return: lines of the first of them, since there was time to encode
+            them; and until when (ns) parts of the points need no other marks.
         """
         bounds = shards.bounds(
             points.times, shards.duration(self._buckets.kept(policy))
         )
         if (len(bounds) - 1) * len(points.ids) * _MANY > len(points):
-            return 0
-        lines = line_protocol.encode(points.first(bounds))
-        try:
-            return self._delivery.write(policy, points, lines)
-        except exceptions.RefusedError:
-            return 0  # Seen to when they are sent with the others.
+            return [], 0
+        first = line_protocol.encode(points.first(bounds))
+        with futures.ThreadPoolExecutor(1) as pool:
+            # InfluxDB waits for its disk meanwhile.
+            encoded = [
+                pool.submit(line_protocol.encode, batch)
+                for batch in batches[: _ENCODED_AHEAD // self._batch_size]
+            ]
+            try:
+                marked = self._delivery.write(policy, points, first)
+            except exceptions.RefusedError:
+                marked = 0  # Seen to when they are sent with the others.
+        return [lines.result() for lines in encoded], marked
 
     def _send(
-        self, policy: Any, points: line_protocol.Points, marked: int = 0
+        self,
+        policy: Any,
+        points: line_protocol.Points,
+        marked: int = 0,
+        lines: bytes | None = None,
     ) -> None:
-        """:param marked: until when (ns) they need no other marks."""
+        """Write points.
+
+        :param marked: until when (ns) they need no other marks.
+        :param lines: of the points, if they are there already.
+        """
         bucket = self._buckets.name(policy)
-        lines = line_protocol.encode(points)
+        if lines is None:
+            lines = line_protocol.encode(points)
         try:
             self._delivery.write(policy, points, lines, marked)
         except exceptions.PartialWriteError as e:
