@@ -243,7 +243,8 @@ class Rolled:
         final = range_.final(self._now)
         recent = (rollup_lines.place(range_.starts) >= oldest) & (final > 0)
         # Each page that nothing was ever written to would make a shard.
-        recent &= numpy.logical_or.accumulate(self._with_values())
+        page = rollup_lines.PAGE
+        recent &= range_.starts // page >= self._oldest() // page
         seen: set[uuid.UUID] | None = None
         for group in self._groups:
             more = recent & (
@@ -263,13 +264,20 @@ class Rolled:
                 if metric.id in seen:
                     yield from self._lines(metric.id, more, final)
 
-    def _with_values(self) -> Array:
-        """Which blocks have a value of any metric."""
-        shape = len(self.metrics), self._blocks.number, self._windows
-        found = numpy.zeros(self._blocks.number, bool)
-        for values in self._values.values():
-            found |= numpy.isfinite(values.reshape(shape)).any(axis=(0, 2))
-        return found
+    def _oldest(self) -> int:
+        """Where (ns) there is anything first: a kept block, or a point.
+
+        A point need not make a value: alone in its window it has no deviation.
+        """
+        found = [
+            self._range.starts[kept.computed > 0][:1]
+            for kept in self.kept.values()
+        ]
+        for gap in self.gaps:
+            for rows in gap.rows.values():
+                of_one = rows[0] if self._what == queries.ENDS else rows
+                found.append(of_one["timestamps"][:1].view("int64"))
+        return int(numpy.concatenate([*found, [self._blocks.stop]]).min())
 
     def _lines(
         self, metric: uuid.UUID, which: Array, final: Array

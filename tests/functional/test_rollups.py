@@ -339,6 +339,27 @@ def test_repeated_read_is_one_request(
     assert_alike(read_all(computing, *window), first)
 
 
+def test_windows_without_a_value_are_kept(
+    keeping, computing, clock, indexer_driver, statements
+):
+    """A single point has no deviation; that is known from then on."""
+    metrics = [metric(hours()) for _ in range(2)]
+    start = NOW - 2 * DAY
+    points = dict(
+        zip(range(start + 10 * HOUR, NOW, 300 * NS), range(9999), strict=False)
+    )
+    clock.now = start
+    write(keeping, dict.fromkeys(metrics, points), indexer_driver)
+    clock.now = NOW
+    wanted = {m: [aggregation(m, "std", 300)] for m in metrics}
+    for driver in (computing, keeping, keeping):
+        statements.clear()
+        answer = driver.get_aggregated_measures(wanted, at(start), at(NOW))
+        assert not any(len(answer[m][a]) for m, (a,) in wanted.items())
+    (statement,) = statements
+    assert rollup_lines.MEASUREMENT in statement
+
+
 def test_long_windows_are_read_by_themselves(
     keeping, computing, clock, indexer_driver, statements
 ):
