@@ -345,9 +345,7 @@ def test_windows_without_a_value_are_kept(
     """A single point has no deviation; that is known from then on."""
     metrics = [metric(hours()) for _ in range(2)]
     start = NOW - 2 * DAY
-    points = dict(
-        zip(range(start + 10 * HOUR, NOW, 300 * NS), range(9999), strict=False)
-    )
+    points = dict.fromkeys(range(start + 10 * HOUR, NOW, 300 * NS), 1.0)
     clock.now = start
     write(keeping, dict.fromkeys(metrics, points), indexer_driver)
     clock.now = NOW
@@ -358,6 +356,27 @@ def test_windows_without_a_value_are_kept(
         assert not any(len(answer[m][a]) for m, (a,) in wanted.items())
     (statement,) = statements
     assert rollup_lines.MEASUREMENT in statement
+
+
+def test_silence_is_kept(keeping, clock, indexer_driver, statements):
+    """Also where what is read anew has not a single measure, and ends in
+    other four weeks than it begins in."""
+    metrics = [metric(hours()) for _ in range(3)]
+    clock.now = start = NOW - 20 * DAY
+    write(
+        keeping,
+        {m: series(1, start, NOW - 3 * HOUR) for m in metrics},
+        indexer_driver,
+    )
+    answers = []
+    for clock.now in (NOW, NOW + 20 * DAY, NOW + 20 * DAY):
+        statements.clear()
+        answers.append(
+            read_all(keeping, metrics, start, NOW + 20 * DAY, ["mean"])
+        )
+    (statement,) = statements
+    assert rollup_lines.MEASUREMENT in statement
+    assert_alike(answers[2], answers[0])
 
 
 def test_long_windows_are_read_by_themselves(
