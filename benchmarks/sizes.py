@@ -20,6 +20,7 @@ class Sizes:
 
     :ivar rounds: each workload runs once a round, with each driver in turn.
     :ivar metrics: metrics that are polled.
+    :ivar in_sack: metrics of a sack, where that is what differs.
     :ivar batch: metrics that one call of the driver brings.
     :ivar passes: measures that each metric gets at least in a round of
         polling, each pass timed by itself.
@@ -37,6 +38,7 @@ class Sizes:
 
     rounds: int
     metrics: int
+    in_sack: tuple[int, ...]
     batch: int
     passes: int
     history: int
@@ -54,6 +56,7 @@ class Sizes:
 FULL = Sizes(
     rounds=5,
     metrics=1000,
+    in_sack=(8, 500),
     batch=100,
     passes=3,
     history=12,
@@ -75,6 +78,7 @@ TINY = dataclasses.replace(
     FULL,
     rounds=1,
     metrics=6,
+    in_sack=(1, 2),
     batch=3,
     passes=2,
     history=3,

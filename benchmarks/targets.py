@@ -34,7 +34,8 @@ from gnocchi_influxdb import delivery, rollup_lines
 
 CREATOR = "admin"
 METRICS_PER_RESOURCE = 10
-_SACKS = 8
+#: That each driver's queue has.
+SACKS = 8
 
 Write = Callable[[], None]
 
@@ -75,7 +76,7 @@ class Target:
             self._exits.callback(_drop_database, self._url)
             self._options = dict(options)
             self._gnocchi = self._services("gnocchi")
-            # With as many sacks as `_SACKS`.
+            # With as many sacks as `SACKS`.
             self._gnocchi.upgrade(shared=False)
             self._open()
         except BaseException:
@@ -118,7 +119,7 @@ class Target:
                 self.conf.set_override(option, value, "incoming")
                 exits.callback(self.conf.clear_override, option, "incoming")
             queue = incoming.get_driver(self.conf)
-        queue.upgrade(_SACKS)
+        queue.upgrade(SACKS)
         return queue
 
     def _chef_of(self, coordinator: Any, queue: Any) -> chef.Chef:

@@ -11,12 +11,14 @@
 # under the License.
 """Writing: polling, metricd's path, backfill."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks import measures, policies, raw
-from benchmarks.sizes import Sizes
+from benchmarks.sizes import FULL, Sizes
+from benchmarks.targets import SACKS
 from benchmarks.workloads import HIGHER, Outcome, Workload, seconds
 
 #: Metrics that are read back, to see that all drivers have stored the same.
@@ -85,6 +87,25 @@ def _metricd(
     )
 
 
+def _sacks(rank: int, target: Any, number: int, sizes: Sizes) -> Outcome:
+    in_sack = sizes.in_sack[rank]
+    changed = dataclasses.replace(
+        # Enough to time, and of many metrics not for minutes.
+        sizes,
+        metrics=SACKS * in_sack,
+        passes=min(sizes.passes, 2),
+    )
+    return _poll(
+        target,
+        f"sacks-{in_sack}-{number}",
+        "low",
+        changed,
+        lambda new: target.queue(
+            {metric.id: points for metric, points in new.items()}
+        ),
+    )
+
+
 def _backfill(policy: str, target: Any, number: int, sizes: Sizes) -> Outcome:
     start = measures.newest_time() - sizes.backfill_points * measures.STEP
     samples: list[float] = []
@@ -141,6 +162,18 @@ WORKLOADS = [
             functools.partial(_metricd, short, False),
         )
         for short, policy in policies.POLLED.items()
+    ),
+    *(
+        Workload(
+            f"metricd-low-{in_sack}",
+            "write",
+            f"polling, {policies.POLLED['low']}: metricd-low with about "
+            f"{in_sack} metrics in a sack",
+            "metrics/s",
+            HIGHER,
+            functools.partial(_sacks, rank),
+        )
+        for rank, in_sack in enumerate(FULL.in_sack)
     ),
     *(
         Workload(
