@@ -19,7 +19,10 @@ whoever looks into InfluxDB without Gnocchi::
 
 (one line). All five fields are always there. One that is left out would leave
 an older value standing, and a ``pivot()`` in Flux without its column: what
-Gnocchi does not know is an empty text.
+Gnocchi does not know is a dash. None is empty: where Flux of InfluxDB 2.7 and
+2.8 puts tables together it loses empty texts, and those after them move up, to
+other metrics.
+https://github.com/influxdata/influxdb/issues/26916
 
 https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 """
@@ -31,6 +34,9 @@ from typing import NamedTuple
 from gnocchi_influxdb import line_protocol
 
 MEASUREMENT = "metric_info"
+
+#: Stands for what Gnocchi does not know.
+UNKNOWN = "-"
 
 
 class Info(NamedTuple):
@@ -71,6 +77,6 @@ def _line(info: Info) -> str:
 
 def _text(value: object) -> str:
     # Between quotes nothing else has a meaning, not even the end of a line.
-    text = "" if value is None else str(value)
+    text = UNKNOWN if value is None else str(value) or UNKNOWN
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

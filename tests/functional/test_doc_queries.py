@@ -60,6 +60,16 @@ def of_the_test(query, prefix):
     return query.replace('"gnocchi-', f'"{prefix}')
 
 
+def attributes(metric):
+    """As the driver writes them."""
+    return {
+        "name": metric.name or "-",
+        "unit": metric.unit or "-",
+        "resource_id": str(metric.resource_id or "-"),
+        "creator": metric.creator,
+    }
+
+
 @pytest.mark.parametrize("query", blocks("flux", "flux"))
 def test_flux(cloud, influxdb, bucket_prefix, query):
     token = make_token(influxdb, ("read", "buckets"))
@@ -69,7 +79,14 @@ def test_flux(cloud, influxdb, bucket_prefix, query):
     if "metric_info" in query and "reduce" not in query:
         assert columns & {"name", "_value"}
     names = {row["name"] for row in rows if "name" in row}
-    assert names <= {*NAMES, ""}
+    assert names <= {*NAMES, "-"}
+    # Each metric's own.
+    metrics = {str(metric.id): metric for metric in cloud.index.list_metrics()}
+    for row in rows:
+        if "metric" in row:
+            known = attributes(metrics[row["metric"]])
+            told = {key: row[key] for key in known.keys() & row.keys()}
+            assert told == {key: known[key] for key in told}
     if f'resource_id == "{INSTANCE}"' in query:
         assert names == set(NAMES)
     if "reduce" in query:
@@ -116,7 +133,7 @@ def test_panels(cloud, influxdb, bucket_prefix, query):
     assert rows
     assert all({"_time", "_value"} <= row.keys() for row in rows)
     if "info" in query and "ids" not in query:
-        assert {row["name"] for row in rows} == {*NAMES, ""}
+        assert {row["name"] for row in rows} == {*NAMES, "-"}
 
 
 def test_there_are_examples():

@@ -308,14 +308,14 @@ def test_telemetry(cloud, influxdb, bucket_prefix):
         for metric in found
         if metric.archive_policy.name == "low"
     }
-    assert set(everything.texts["name"]) == {*NAMES, ""}
+    assert set(everything.texts["name"]) == {*NAMES, "-"}
     assert set(everything.values["metric"]) == set(in_low)
     assert f"cpu of {INSTANCE}" in everything.texts["metric"]
     rows = rows_of(everything, "Measures: mean of each window")
     for row in rows:
         metric = in_low[row["metric"]]
-        assert row["name"] == (metric.name or "")
-        assert row["resource_id"] == str(metric.resource_id or "")
+        assert row["name"] == (metric.name or "-")
+        assert row["resource_id"] == str(metric.resource_id or "-")
     assert {row["metric"] for row in rows} == set(in_low)
 
     # By one name, and one that has to be escaped.

@@ -125,12 +125,12 @@ def test_what_a_metric_is_called(cloud, influxdb, between):
     }
     (row,) = rows(influxdb, cloud.bucket(bare))
     del row["time"]
-    # There, and empty, so that a pivot finds its columns.
+    # There, so that a pivot finds its columns.
     assert row == {
         "metric": str(bare.id),
-        "name": "",
-        "unit": "",
-        "resource_id": "",
+        "name": "-",
+        "unit": "-",
+        "resource_id": "-",
         "archive_policy": "high",
         "creator": "me",
     }
@@ -205,7 +205,7 @@ def test_renamed_and_moved(cloud, influxdb, between):
     cloud.index.update_resource("generic", elsewhere, metrics={})
     add(driver, cloud, cloud.index.list_metrics(), age=4)
     (row,) = rows(influxdb, bucket)
-    assert row["resource_id"] == ""
+    assert row["resource_id"] == "-"
 
 
 def test_left_out(make_conf, influxdb, between):
@@ -234,6 +234,7 @@ def test_left_out(make_conf, influxdb, between):
 
 texts = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\0"),
+    min_size=1,
     max_size=40,
 )
 

@@ -53,13 +53,14 @@ def test_a_line():
         f'metric_info,metric={ID} name="cpu",unit="ns",'
         'resource_id="00000000-0000-0000-0000-000000000001",'
         'archive_policy="low",creator="me:us" 14\n'
-        f'metric_info,metric={ID} name="",unit="",resource_id="",'
-        'archive_policy="low",creator="" 14\n'
+        f'metric_info,metric={ID} name="-",unit="-",resource_id="-",'
+        'archive_policy="low",creator="-" 14\n'
     )
     assert info_lines.encode([]) == b""
 
 
-@given(texts, texts, texts.filter(lambda text: text is not None), texts)
+@given(texts, texts, texts.filter(bool), texts)
+@example("", None, "p", "")
 @example('"', "\\", '\\"', ' ,="\\\n')
 @example("\\", "a\\", 'a\\" 5\nmeasure,metric=b value=1', "\n")
 def test_every_text_is_one_field(name, unit, policy, creator):
@@ -67,11 +68,11 @@ def test_every_text_is_one_field(name, unit, policy, creator):
     assert parse(line.decode()) == (
         f"metric_info,metric={ID}",
         {
-            "name": name or "",
-            "unit": unit or "",
-            "resource_id": "",
+            "name": name or "-",
+            "unit": unit or "-",
+            "resource_id": "-",
             "archive_policy": policy,
-            "creator": creator or "",
+            "creator": creator or "-",
         },
         14,
     )
