@@ -53,7 +53,10 @@ def influxdb(_influxdb: stack.InfluxDB) -> stack.InfluxDB:
 
 @pytest.fixture(scope="session")
 def indexer_url() -> Iterator[str]:
-    """URL of a PostgreSQL for Gnocchi's indexer and its coordination."""
+    """URL of a PostgreSQL for Gnocchi's indexer and its coordination.
+
+    Where GNOCCHI_INDEXER_URL says so, of a MySQL or MariaDB.
+    """
     with stack.postgresql() as url:
         yield url
 
@@ -77,6 +80,10 @@ def _skip(request: pytest.FixtureRequest) -> None:
             request.getfixturevalue("influxdb").release != release
         ):
             pytest.skip(": ".join([f"of InfluxDB {release}.x", *mark.args]))
+    if request.node.get_closest_marker("only_postgresql") is not None and (
+        not request.getfixturevalue("indexer_url").startswith("postgresql")
+    ):
+        pytest.skip("of PostgreSQL")
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +97,7 @@ def new_influxd(
         given = "GNOCCHI_INFLUXDB_URL" in os.environ
         try:
             return stack.find_influxdb_server(
-                may_build=not given, release=_influxdb.release
+                may_build=not given, line=_influxdb.line
             )
         except stack.StackError as error:
             if not given:

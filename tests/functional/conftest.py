@@ -14,12 +14,18 @@
 import logging
 
 import pytest
+import urllib3
 
 from gnocchi_influxdb import metric_info
 
 from . import proxy
 from .cloud import Cloud
 from .installation import Installation
+
+
+def pytest_report_header():
+    # See tools/lib/venv.sh.
+    return f"urllib3-{urllib3.__version__}"
 
 
 class Logged(logging.Handler):

@@ -2,6 +2,11 @@
 # Makes the checkout's virtual environment; sourced by tools/test and
 # tools/demo. Sets VENV and PYTHON.
 #
+# It has the urllib3 that whoever installs the project gets. gabbi, which
+# Gnocchi's own suite needs at a version before 4, asks for an older one, but
+# works with that. The older one, which OpenStack's constraints may bring, is
+# in $VENV/urllib3-1, for whoever puts that on PYTHONPATH.
+#
 # GNOCCHI_INFLUXDB_VENV puts the environment elsewhere, GNOCCHI_INFLUXDB_PYTHON
 # names the interpreter to make it with.
 
@@ -37,7 +42,8 @@ venv_run() {
 # What the installed packages follow from.
 venv_wanted() {
     local root=$1
-    cksum "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" |
+    cksum "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" \
+        "$root/tools/lib/venv.sh" |
         awk '{ print $1, $2 }'
     "$VENV/bin/python" --version
 }
@@ -81,6 +87,13 @@ venv_ready() {
         venv_run "still installing" "$VENV/install.log" \
             "$PYTHON" -m pip install --disable-pip-version-check \
             --editable "${root}[test]" || return 1
+        venv_run "still installing" "$VENV/install-urllib3.log" \
+            "$PYTHON" -m pip install --disable-pip-version-check \
+            --upgrade --no-deps "urllib3>=2" || return 1
+        venv_run "still installing" "$VENV/install-urllib3-1.log" \
+            "$PYTHON" -m pip install --disable-pip-version-check \
+            --upgrade --no-deps --target "$VENV/urllib3-1" "urllib3<2" ||
+            return 1
         printf '%s\n' "$wanted" >"$stamp"
         venv_say "packages installed."
     fi

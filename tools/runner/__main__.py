@@ -32,15 +32,23 @@ from stack.process import die_with_parent
 from runner import style
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Those that need servers, started once for all that need the same: the
-# release of InfluxDB.
+# Those that need servers, started once for all that need the same: how the
+# version of InfluxDB begins.
 SERVED = {
-    "functional": 2,
-    "upstream": 2,
-    "functional-1": 1,
-    "upstream-1": 1,
+    "functional": "2",
+    "upstream": "2",
+    "functional-2.7": "2.7",
+    "functional-1": "1",
+    "upstream-1": "1",
 }
 PARTS = ("style", "unit", "packaging", "devstack", *SERVED)
+# An older urllib3, which tools/lib/venv.sh puts there.
+URLLIB3 = pathlib.Path(sys.prefix) / "urllib3-1"
+# What another 2.x would not change, and what takes long.
+NOT_ABOUT_INFLUXDB = tuple(
+    f"--ignore=tests/functional/test_{name}.py"
+    for name in ("bench", "bookkeeping", "postgresql", "resolve", "soak")
+)
 # Of Gnocchi's own suite, what is about the storage driver.
 ABOUT_STORAGE = r"gnocchi\.tests\.test_(storage|aggregates|chef)\."
 
@@ -90,6 +98,10 @@ def run_part(
         "packaging": ("-m", "pytest", "tests/packaging"),
         "functional": ("-m", "pytest", "tests/functional"),
         "upstream": ("tests/upstream/run.py",),
+        "functional-2.7": (
+            *("-m", "pytest", "tests/functional"),
+            *(() if arguments else NOT_ABOUT_INFLUXDB),
+        ),
         "functional-1": ("-m", "pytest", "tests/functional"),
         "upstream-1": (
             "tests/upstream/run.py",
@@ -105,28 +117,42 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 
 
 def _served(
-    release: int,
-    environments: dict[int, dict[str, str]],
+    line: str,
+    environments: dict[str, dict[str, str]],
     servers: contextlib.ExitStack,
 ) -> dict[str, str]:
     """Variables that name servers, which are started the first time.
 
     :raises StackError: there are none
     """
-    if release not in environments:
+    if line not in environments:
         postgresql = next(
             (made[INDEXER_VARIABLE] for made in environments.values()), None
         ) or servers.enter_context(stack.postgresql(say))
         influxdb = servers.enter_context(
             # The one that somebody has given is a 2.x, or asked for by
             # `functional` and `upstream` whatever it is.
-            stack.influxdb(say, release=release, take_given=release == 2)
+            stack.influxdb(say, line=line, take_given=line == "2")
         )
-        environments[release] = {
+        environments[line] = {
             INDEXER_VARIABLE: postgresql,
             **influxdb.environment(),
         }
-    return environments[release]
+    return environments[line]
+
+
+def _older_urllib3() -> dict[str, str]:
+    """Variables that bring it in.
+
+    :raises StackError: it is not there
+    """
+    if not (URLLIB3 / "urllib3").is_dir():
+        raise stack.StackError(
+            f"there is no urllib3 in {URLLIB3}: remove {sys.prefix}/.installed"
+            " and run tools/test again"
+        )
+    path = os.environ.get("PYTHONPATH", "")
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(URLLIB3), path)))}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -137,7 +163,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(signum, _leave)
     try:
         with contextlib.ExitStack() as servers:
-            environments: dict[int, dict[str, str]] = {}
+            environments: dict[str, dict[str, str]] = {}
             for part in parts:
                 say(f"== {part}")
                 start = time.monotonic()
@@ -147,13 +173,15 @@ def main(arguments: Sequence[str]) -> int:
                         environment = _served(
                             SERVED[part], environments, servers
                         )
+                    if SERVED.get(part) == "1":
+                        environment = {**environment, **_older_urllib3()}
                     passed = run_part(part, arguments[1:], environment)
                 except stack.StackError as error:
                     say(f"error: {error}")
                     passed = False
                 good = good and passed
                 results.append(
-                    f"{part:12}  {'passed' if passed else 'FAILED'}  "
+                    f"{part:14}  {'passed' if passed else 'FAILED'}  "
                     f"{time.monotonic() - start:5.0f} s"
                 )
     except KeyboardInterrupt:

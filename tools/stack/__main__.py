@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 import stack
-from stack import process
+from stack import build, process
 from stack.postgresql import VARIABLE
 
 
@@ -83,10 +83,9 @@ def main() -> int:
     )
     run.add_argument(
         "--influxdb",
-        type=int,
-        choices=(1, 2),
-        default=2,
-        help="which one to start, 1.x or 2.x (the default)",
+        choices=sorted(build.RELEASES),
+        default="2",
+        help="how the version of the one to start begins (2 by default)",
     )
     run.add_argument("command", nargs="+", help="after --")
     arguments = parser.parse_args()
@@ -100,7 +99,7 @@ def main() -> int:
                     stack.postgresql(say)
                 )
             influxdb = servers.enter_context(
-                stack.influxdb(say, release=arguments.influxdb)
+                stack.influxdb(say, line=arguments.influxdb)
             )
             environment |= influxdb.environment()
             return _run(arguments.command, environment)

@@ -12,8 +12,9 @@
 
 """Builds influxd from its Go modules, once per user.
 
-tools/influxd (2.x) and tools/influxd-1 (1.x) pin InfluxDB and the pkg-config
-wrapper that builds Flux's Rust library; go.sum checks what is downloaded.
+tools/influxd (2.x), tools/influxd-2.7 and tools/influxd-1 pin InfluxDB and the
+pkg-config wrapper that builds Flux's Rust library; go.sum checks what is
+downloaded.
 """
 
 from __future__ import annotations
@@ -47,11 +48,13 @@ class Release:
     :ivar directory: of the go.mod that pins it
     :ivar module: the Go module of the server
     :ivar options: of `go build`
+    :ivar rustc: whether the directory has a wrapper for rustc
     """
 
     directory: pathlib.Path
     module: str
     options: tuple[str, ...] = ()
+    rustc: bool = False
 
     def version(self) -> str:
         """The version that go.mod pins, without the leading v."""
@@ -76,14 +79,14 @@ class Release:
         return found[1]
 
 
-#: By the number in front of its version.
+_V2 = "github.com/influxdata/influxdb/v2"
+_TAGS = ("-tags=sqlite_foreign_keys,sqlite_json",)
+
+#: By the beginning of its version.
 RELEASES = {
-    2: Release(
-        _TOOLS / "influxd",
-        "github.com/influxdata/influxdb/v2",
-        ("-tags=sqlite_foreign_keys,sqlite_json",),
-    ),
-    1: Release(_TOOLS / "influxd-1", "github.com/influxdata/influxdb"),
+    "2": Release(_TOOLS / "influxd", _V2, _TAGS),
+    "2.7": Release(_TOOLS / "influxd-2.7", _V2, _TAGS, rustc=True),
+    "1": Release(_TOOLS / "influxd-1", "github.com/influxdata/influxdb"),
 }
 
 
@@ -225,6 +228,8 @@ def _environment(release: Release) -> dict[str, str]:
     if toolchain:
         environment["RUSTUP_TOOLCHAIN"] = toolchain
     _check_rust(environment)
+    if release.rustc:
+        environment["RUSTC_WRAPPER"] = str(release.directory / "rustc")
     return environment
 
 

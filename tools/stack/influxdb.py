@@ -54,6 +54,19 @@ class InfluxDB:
         """The number in front of its version."""
         return int(self.version.split(".")[0])
 
+    @property
+    def line(self) -> str:
+        """The one of `build.RELEASES` that is most like it."""
+        return max(
+            (known for known in build.RELEASES if self.is_of(known)),
+            key=len,
+            default="2",
+        )
+
+    def is_of(self, line: str) -> bool:
+        """Whether that is how its version begins."""
+        return self.version.startswith(f"{line}.")
+
     def environment(self) -> dict[str, str]:
         """The variables that make others use this one."""
         return dict(
@@ -63,11 +76,11 @@ class InfluxDB:
 
 @contextlib.contextmanager
 def influxdb(
-    say: Say = print, *, release: int = 2, take_given: bool = True
+    say: Say = print, *, line: str = "2", take_given: bool = True
 ) -> Iterator[InfluxDB]:
     """The InfluxDB that the environment names, else one that is started.
 
-    :param release: of the one that is started, 2 or 1
+    :param line: of `build.RELEASES`; of the one that is started
     :param take_given: whether to look into the environment
     :raises StackError: there is none; the message says what to do
     """
@@ -76,7 +89,7 @@ def influxdb(
         say(given.how)
         yield given
         return
-    with influxdb_server(say, release=release) as server:
+    with influxdb_server(say, line=line) as server:
         yield InfluxDB(
             server.url,
             server.token,
@@ -88,7 +101,7 @@ def influxdb(
 
 @contextlib.contextmanager
 def influxdb_server(
-    say: Say = print, *, may_build: bool = True, release: int = 2
+    say: Say = print, *, may_build: bool = True, line: str = "2"
 ) -> Iterator[InfluxDBServer]:
     """A running server of one's own, stopped and removed at the end.
 
@@ -97,7 +110,7 @@ def influxdb_server(
 
     :raises StackError: there is none; the message says what to do
     """
-    server = find_influxdb_server(say, may_build=may_build, release=release)
+    server = find_influxdb_server(say, may_build=may_build, line=line)
     with server:
         say(
             f"InfluxDB {server.version} runs on {server.url}, "
@@ -140,35 +153,35 @@ def _given() -> InfluxDB | None:
 
 
 def find_influxdb_server(
-    say: Say = print, *, may_build: bool = True, release: int = 2
+    say: Say = print, *, may_build: bool = True, line: str = "2"
 ) -> InfluxDBServer:
     """A server of one's own that is not started yet.
 
     :raises StackError: there is none; the message says what to do
     """
-    kind = InfluxDBProcess if release == 2 else InfluxDB1Process
+    kind = InfluxDB1Process if line == "1" else InfluxDBProcess
     on_path = shutil.which("influxd")
     if on_path is not None:
-        if _is_release(on_path, release):
+        if _is_of(on_path, line):
             return kind(on_path, f"{on_path} (on PATH)", say)
-        say(f"{on_path} is not an InfluxDB {release}.x: not taken.")
-    if release == 2 and docker.is_usable():
+        say(f"{on_path} is not an InfluxDB {line}.x: not taken.")
+    if line != "1" and docker.is_usable():  # Its image is a 2.7.
         try:
             docker.pull(say)
         except StackError as error:
             say(f"{error}: Docker not taken.")
         else:
             return docker.InfluxDBContainer(say)
-    binary = build.RELEASES[release].binary()
+    binary = build.RELEASES[line].binary()
     if not may_build and not binary.exists():
         raise StackError(
             "no influxd on PATH, no Docker engine, none built before"
         )
-    binary = build.ensure(build.RELEASES[release], say)
+    binary = build.ensure(build.RELEASES[line], say)
     return kind(binary, f"{binary} (built from its Go modules)", say)
 
 
-def _is_release(binary: str, release: int) -> bool:
+def _is_of(binary: str, line: str) -> bool:
     try:
         done = subprocess.run(
             [binary, "version"],
@@ -179,4 +192,6 @@ def _is_release(binary: str, release: int) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return re.search(rf"InfluxDB v?{release}\.", done.stdout) is not None
+    return (
+        re.search(rf"InfluxDB v?{re.escape(line)}\.", done.stdout) is not None
+    )
