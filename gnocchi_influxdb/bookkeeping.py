@@ -53,6 +53,12 @@ _SKIP_LOCKED_SINCE = {
     "mariadb": (10, 6),
 }
 
+#: InnoDB locks each row that it goes through, not only those it is asked for:
+#: of a table that is not much larger than a batch all of them, and by way of
+#: the index on the status it deadlocks even on a single row.
+_BY_ID = "FORCE INDEX (PRIMARY)"
+_WITH_INNODB = ("mysql", "mariadb")
+
 _T = TypeVar("_T")
 
 
@@ -183,10 +189,11 @@ def _update_rows(
                 values["needs_raw_data_truncation"] = False
             group = [id_ for id_ in locked if truncated[id_] is clear_]
             if group:
+                update = sqlalchemy.update(table)
+                for name in _WITH_INNODB:
+                    update = update.with_hint(_BY_ID, dialect_name=name)
                 session.execute(
-                    sqlalchemy.update(table)
-                    .where(table.c.id.in_(group))
-                    .values(values)
+                    update.where(table.c.id.in_(group)).values(values)
                 )
     return postgresql.Updated(set(locked), set(locked))
 
@@ -195,8 +202,6 @@ def _lock_rows(
     session: Any, ids: Sequence[uuid.UUID], skip_locked: bool
 ) -> list[uuid.UUID]:
     table = sqlalchemy_indexer.Metric.__table__
-    # By nothing but the primary key: InnoDB locks what it goes through, and
-    # by way of the index on the status it deadlocks even on a single row.
     rows = (
         sqlalchemy.select(table.c.id, table.c.status)
         .where(table.c.id.in_(ids))
@@ -204,6 +209,8 @@ def _lock_rows(
         # With key_share this is the very lock an UPDATE takes.
         .with_for_update(key_share=True, skip_locked=skip_locked)
     )
+    for name in _WITH_INNODB:
+        rows = rows.with_hint(table, _BY_ID, name)
     return [row.id for row in session.execute(rows) if row.status == "active"]
 
 

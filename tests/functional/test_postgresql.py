@@ -18,6 +18,8 @@ import sqlalchemy
 
 from gnocchi_influxdb import postgresql
 
+pytestmark = pytest.mark.only_postgresql
+
 METRICS = """
 INSERT INTO metric (id, archive_policy_name, creator, status,
                     last_measure_timestamp, needs_raw_data_truncation)

@@ -178,6 +178,7 @@ def test_says_the_same_as_list_metrics(
         assert policy.max_block_size == own.max_block_size
 
 
+@pytest.mark.only_postgresql
 def test_leaves_out_what_is_not_there(indexer_driver, make_metric):
     there, deleted = make_metric(), make_metric()
     indexer_driver.delete_metric(deleted)
@@ -193,6 +194,7 @@ def test_leaves_out_what_is_not_there(indexer_driver, make_metric):
     }
 
 
+@pytest.mark.only_postgresql
 def test_more_than_fit_into_a_query(indexer_driver, make_metric, monkeypatch):
     monkeypatch.setattr(resolve, "METRICS_PER_QUERY", 3)
     ids = [make_metric() for _ in range(8)]
@@ -223,6 +225,7 @@ def test_an_archive_policy_is_as_it_is_now(
     assert timespans() == ([30000], 3)
 
 
+@pytest.mark.only_postgresql
 def test_tells_the_indexer(indexer_driver, make_metric):
     received, other = make_metric(), make_metric()
     before = datetime.datetime.now(datetime.timezone.utc)
@@ -245,6 +248,7 @@ def test_tells_the_indexer(indexer_driver, make_metric):
     assert metric.last_measure_timestamp == told.replace(tzinfo=None)
 
 
+@pytest.mark.only_postgresql
 def test_a_resource_is_restored_afterwards(
     indexer_driver, make_metric, make_resource
 ):
@@ -271,6 +275,7 @@ def test_a_resource_is_restored_afterwards(
     assert resource.ended_at is None
 
 
+@pytest.mark.only_postgresql
 def test_waits_for_no_disk(indexer_driver, make_metric):
     """Neither does `bookkeeping`; what comes after either of them does."""
     ids = [str(make_metric()), str(make_metric())]
@@ -299,6 +304,7 @@ def test_waits_for_no_disk(indexer_driver, make_metric):
             session.execute(sqlalchemy.text("RESET synchronous_commit"))
 
 
+@pytest.mark.only_postgresql
 @pytest.mark.parametrize("others", [0, 1])
 def test_waits_for_nobody(indexer_driver, make_metric, others):
     held = make_metric()
@@ -360,6 +366,7 @@ def test_another_database_is_asked_as_gnocchi_does(
     assert rows(indexer_driver, ids) == {ids[0]: (True, False)}
 
 
+@pytest.mark.only_postgresql
 def test_a_gnocchi_with_other_columns(indexer_driver, monkeypatch):
     assert resolve._takes_statements(indexer_driver)
     monkeypatch.setattr(
