@@ -33,8 +33,10 @@ _REQUEST = 4
 #: Marks are for so many timeouts: for requests that begin within one, too.
 MARKED = _REQUEST + 1
 
-# Seconds before a write to a bucket that was missing is tried again.
-_UNTIL_MADE = (0.05, 0.2, 0.5)
+# Seconds before a write to a bucket that was missing is tried again: the
+# first time, and at most.
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1
 
 
 class Delivery:
@@ -60,9 +62,11 @@ class Delivery:
         points: line_protocol.Points,
         lines: bytes,
         marked: int = 0,
-        pauses: tuple[float, ...] = _UNTIL_MADE,
     ) -> int:
         """Write lines, and mark the days of those points that are late.
+
+        The bucket is made if it is not there, and waited for, no longer than
+        the timeout, while somebody else makes it.
 
         :param points: of metrics of one archive policy.
         :param lines: of all of them or of some.
@@ -72,17 +76,21 @@ class Delivery:
         :raises InfluxDBError: as `Client.write`; not all is written.
         """
         bucket = self._buckets.name(policy)
-        try:
-            return self._write(policy, bucket, points, lines, marked)
-        except exceptions.BucketNotFoundError:
-            if not pauses:
-                raise
-            # Somebody has deleted it since we saw it, or is making it at this
-            # moment: InfluxDB 2 shows a bucket before it can write to it.
-            self._buckets.forget(bucket)
-            self._buckets.ensure(policy)
-            time.sleep(pauses[0])
-            return self.write(policy, points, lines, marked, pauses[1:])
+        last = time.monotonic() + self._timeout / 1e9
+        pause: float = _FIRST_PAUSE
+        while True:
+            try:
+                self._buckets.ensure(policy)
+                return self._write(policy, bucket, points, lines, marked)
+            except exceptions.BucketNotFoundError:
+                # Somebody has deleted it since we saw it, or is making it at
+                # this moment: InfluxDB 2 shows a bucket before it can write
+                # to it or change it.
+                self._buckets.forget(bucket)
+                if time.monotonic() + pause > last:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _write(
         self,

@@ -89,7 +89,6 @@ class Writer:
 
         :raises InfluxDBError: some may not be written; repeat it all.
         """
-        self._buckets.ensure(policy)
         bounds = parts(len(points), self._batch_size)
         if len(bounds) == 1:
             self._send(policy, points)

@@ -14,6 +14,7 @@
 import re
 import threading
 import time
+from concurrent import futures
 
 import pytest
 from gnocchi import archive_policy, storage
@@ -22,7 +23,7 @@ from stack import free_port
 from gnocchi_influxdb import buckets, exceptions, queries, shards
 from gnocchi_influxdb.storage import InfluxDBStorage
 
-from . import helpers, proxy
+from . import disk, helpers, proxy
 from .helpers import NS, T0, metric, policy, read, recent, write
 
 HOUR = 3600
@@ -173,6 +174,33 @@ def test_threads_race_for_a_bucket(driver, influxdb, indexer_driver, logged):
         assert helpers.stored(influxdb, bucket, m) == {time: 1.0}
     # Nobody hears of the 500 that a write may get while a bucket is made.
     assert logged.warnings() == []
+
+
+@pytest.mark.only_2x("1.x makes a retention policy in one step")
+def test_race_for_a_bucket_that_takes_long_to_make(
+    make_conf, fresh_influxd, indexer_driver
+):
+    # InfluxDB shows a bucket after one commit, and takes writes to it and
+    # changes of it after another, which may wait for those of other buckets.
+    conf = make_conf(server=fresh_influxd, influxdb_metric_info=False)
+    metrics = [
+        metric(policy((1440 * (i % 6 + 1), 60), name=f"policy{i % 3}"))
+        for i in range(24)
+    ]
+    time = recent()
+
+    def work(m):
+        write(InfluxDBStorage(conf.storage), {m: {time: 1.0}}, indexer_driver)
+
+    with (
+        disk.slow(fresh_influxd, 0.1),
+        futures.ThreadPoolExecutor(len(metrics)) as pool,
+    ):
+        list(pool.map(work, metrics))
+    buckets = InfluxDBStorage(conf.storage).buckets
+    for m in metrics:
+        bucket = buckets.name(m.archive_policy)
+        assert helpers.stored(fresh_influxd, bucket, m) == {time: 1.0}
 
 
 def test_deleted_behind_our_back(driver, influxdb, indexer_driver):
