@@ -30,7 +30,11 @@ METHODS = "mean", "last", "rate:mean", "rate:max", "std", "95pct"
 
 
 def policy(granularities, methods):
-    definition = [(10**4, granularity) for granularity in granularities]
+    # None longer than numpy can say.
+    definition = [
+        (min(10**4, 10**9 // granularity), granularity)
+        for granularity in granularities
+    ]
     return archive_policy.ArchivePolicy("p", 0, definition, methods)
 
 
