@@ -18,6 +18,8 @@ import pytest
 
 from gnocchi_influxdb import breaker, exceptions
 
+from .clock import Clock
+
 ERROR = exceptions.UnavailableError("away")
 
 
@@ -36,12 +38,6 @@ class Server:
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self):
-            return self.now
-
     made = Clock()
     monkeypatch.setattr(breaker, "time", made)
     return made

@@ -15,6 +15,8 @@ import pytest
 
 from gnocchi_influxdb import delivery, exceptions
 
+from .clock import Clock
+
 
 class Missing:
     """Buckets that are seen, and can be neither written to nor changed."""
@@ -48,18 +50,6 @@ class NotYet:
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self):
-            return self.now
-
-        def sleep(self, seconds):
-            self.now += seconds
-
-        def time_ns(self):
-            return int(1e9 * self.now)
-
     made = Clock()
     monkeypatch.setattr(delivery, "time", made)
     return made
