@@ -30,18 +30,15 @@ their ids, and a deadlock is retried there.
 
 import datetime
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-import daiquiri
 import numpy
 import sqlalchemy
-from gnocchi import indexer as gnocchi_indexer
+from gnocchi import utils
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 
-from gnocchi_influxdb import postgresql
-
-LOG = daiquiri.getLogger(__name__)
+from gnocchi_influxdb import postgresql, restoring
 
 #: Most rows that one statement or one transaction names.
 CHUNK_SIZE = 1000
@@ -58,8 +55,6 @@ _SKIP_LOCKED_SINCE = {
 #: the index on the status it deadlocks even on a single row.
 _BY_ID = "FORCE INDEX (PRIMARY)"
 _WITH_INNODB = ("mysql", "mariadb")
-
-_T = TypeVar("_T")
 
 
 class Metric(Protocol):
@@ -106,7 +101,7 @@ def update_metadata(
             )
         elif ended:
             may_have_ended.add(metric.id)
-    for ids in _chunks(list(truncated)):
+    for ids in utils.grouper(truncated, CHUNK_SIZE):
         may_have_ended |= _record_measures(indexer, ids, truncated)
 
     newest: dict[uuid.UUID, numpy.datetime64] = {}
@@ -115,7 +110,7 @@ def update_metadata(
         if resource_id is not None and metric.id in may_have_ended:
             latest = metrics_and_latest[metric]
             newest[resource_id] = max(newest.get(resource_id, latest), latest)
-    _restore_resources(indexer, newest)
+    restoring.restore_resources(indexer, newest, CHUNK_SIZE)
 
 
 def _takes_batches(indexer: Any) -> bool:
@@ -127,11 +122,6 @@ def _takes_batches(indexer: Any) -> bool:
         and "last_measure_timestamp" in columns
         and "needs_raw_data_truncation" in columns
     )
-
-
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), CHUNK_SIZE):
-        yield items[start : start + CHUNK_SIZE]
 
 
 def _record_measures(
@@ -233,74 +223,3 @@ def _existing(indexer: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
             .order_by(table.c.id)
         )
         return list(session.scalars(rows))
-
-
-def _restore_resources(
-    indexer: Any, newest: Mapping[uuid.UUID, numpy.datetime64]
-) -> None:
-    """Restore the resources that have a measure at their end or after it.
-
-    :param newest: the timestamp of each resource's newest measure
-    """
-    for ids in _chunks(sorted(newest)):
-        ended = indexer.list_resources(
-            "generic",
-            attribute_filter={
-                "and": [{"in": {"id": ids}}, {"!=": {"ended_at": None}}]
-            },
-        )
-        for resource in ended:
-            if _is_outlived(resource, newest[resource.id]):
-                _restore_resource(indexer, resource.id, newest[resource.id])
-            else:
-                LOG.debug(
-                    "Resource [%s] has ended at [%s]. It is not restored, as "
-                    "its latest measurement is of [%s].",
-                    resource.id,
-                    resource.ended_at,
-                    newest[resource.id],
-                )
-
-
-def _is_outlived(resource: Any, latest: numpy.datetime64) -> bool:
-    """Tell whether a resource has a measure at its end or after it.
-
-    Exact to the microsecond, which is what the database keeps: an end on a
-    microsecond is after a time if and only if it is after the microsecond in
-    which that time lies.
-    """
-    if resource.ended_at is None:
-        return False
-    microsecond: datetime.datetime = latest.astype("datetime64[us]").item()
-    ended_at: datetime.datetime = resource.ended_at
-    return ended_at <= microsecond.replace(tzinfo=datetime.timezone.utc)
-
-
-def _restore_resource(
-    indexer: Any, resource_id: uuid.UUID, latest: numpy.datetime64
-) -> None:
-    # Many may be restored one after the other. Another batch may have done
-    # it by now, or a user may have set another end.
-    resource = indexer.get_resource("generic", resource_id)
-    if resource is None or not _is_outlived(resource, latest):
-        return
-    try:
-        indexer.update_resource(resource.type, resource_id, ended_at=None)
-    except (
-        gnocchi_indexer.NoSuchResource,
-        gnocchi_indexer.NoSuchResourceType,
-    ):
-        LOG.debug("Resource [%s] was deleted in the meantime.", resource_id)
-    except gnocchi_indexer.UnexpectedResourceTypeState as e:
-        # The rest of the batch shall not suffer; the resource is still
-        # marked as ended, so its next measure restores it.
-        LOG.warning("Resource [%s] cannot be restored: %s", resource_id, e)
-    else:
-        LOG.info(
-            "Resource [%s] was marked with a timestamp for the 'ended_at' "
-            "field [%s]. It received a measurement of [%s]. Therefore, it "
-            "was restored.",
-            resource_id,
-            resource.ended_at,
-            latest,
-        )

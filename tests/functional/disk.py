@@ -33,10 +33,10 @@ def slow(server, seconds):
         stderr=subprocess.PIPE,
         text=True,
     ) as strace:
-        said = strace.stderr.readline()
-        if " attached" not in said:
-            pytest.skip(f"strace may not look at InfluxDB: {said}")
         try:
+            said = strace.stderr.readline()
+            if " attached" not in said:
+                pytest.skip(f"strace may not look at InfluxDB: {said}")
             yield
         finally:
             strace.terminate()

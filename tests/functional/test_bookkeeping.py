@@ -336,7 +336,7 @@ def test_a_restored_resource_is_logged(indexer, caplog, logged):
         new_metric(indexer, ended): BEFORE,
         new_metric(indexer, new_resource(indexer)): AFTER,
     }
-    with caplog.at_level(logging.INFO, "gnocchi_influxdb.bookkeeping"):
+    with caplog.at_level(logging.INFO, "gnocchi_influxdb.restoring"):
         batched(indexer, newest)
         batched(indexer, newest)
     (record,) = logged.records
