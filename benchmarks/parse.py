@@ -26,7 +26,8 @@ import uuid
 import msgpack
 import numpy
 
-from gnocchi_influxdb import influxql_response, response, timeseries
+from gnocchi_influxdb.wire import flux_response, influxql_points
+from gnocchi_influxdb.wire import series as timeseries
 
 START = 1388577600 * 10**9
 STEP = 300 * 10**9
@@ -122,14 +123,14 @@ def msgpack_lists(body):
 
 
 def msgpack_columns(body):
-    [answer] = influxql_response.parse_influxql(body, [["mean"]])
+    [answer] = influxql_points.parse_influxql(body, [["mean"]])
     return answer["mean"]
 
 
 WAYS = [
     ("csv", "str.split", csv_split),
     ("csv", "pyarrow", csv_pyarrow),
-    ("csv", "parse_flux", response.parse_flux),
+    ("csv", "parse_flux", flux_response.parse_flux),
     ("msgpack", "unpackb, lists", msgpack_lists),
     ("msgpack", "parse_influxql", msgpack_columns),
 ]

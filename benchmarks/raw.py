@@ -20,7 +20,9 @@ from gnocchi import utils
 
 from benchmarks import measures as measures_
 from benchmarks import targets
-from gnocchi_influxdb import line_protocol, storage, writes
+from gnocchi_influxdb import storage
+from gnocchi_influxdb.wire import line_protocol
+from gnocchi_influxdb.write import writer
 
 #: By as many threads as the driver has.
 AT_ONCE = "raw"
@@ -83,7 +85,7 @@ class Raw:
                         f"/api/v2/write?{query}",
                         bytes(line_protocol.encode(points.part(start, stop))),
                     )
-                    for start, stop in writes.parts(len(points), size)
+                    for start, stop in writer.parts(len(points), size)
                 ]
             )
 

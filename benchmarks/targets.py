@@ -30,7 +30,8 @@ from oslo_config import cfg
 
 from benchmarks import measures as measures_
 from benchmarks import policies
-from gnocchi_influxdb import delivery, rollup_lines
+from gnocchi_influxdb.rollups import rollup_lines
+from gnocchi_influxdb.write import delivery
 
 CREATOR = "admin"
 METRICS_PER_RESOURCE = 10

@@ -30,12 +30,13 @@ import numpy
 from gnocchi import carbonara, incoming
 from stevedore import driver
 
-from gnocchi_influxdb import exceptions, opts, ways
+from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb.ingest import direct_write
 
 LOG = logging.getLogger(__name__)
 
 
-_W = TypeVar("_W", bound=ways.Way)
+_W = TypeVar("_W", bound=direct_write.Way)
 
 
 class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
@@ -57,7 +58,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         # this method from Gnocchi's base class or not.
         self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
-        self._made: dict[type[ways.Way], ways.Way] = {}
+        self._made: dict[type[direct_write.Way], direct_write.Way] = {}
         self._writes_through = self._conf.storage.driver == "influxdb"
         if not self._writes_through:
             LOG.warning(
@@ -122,7 +123,9 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         }
         left: Mapping[Any, Any] = measures
         if self._writes_through:
-            left = self._of_process(ways.Through).try_to_write(measures)
+            left = self._of_process(direct_write.Through).try_to_write(
+                measures
+            )
         if left:
             self.queue.add_measures_batch(left)
 
@@ -175,7 +178,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         """
         with self.queue.process_measures_for_sack(sack) as measures:
             if measures and self._writes_through:
-                way = self._of_process(ways.Queued)
+                way = self._of_process(direct_write.Queued)
                 written = way.write(measures)
                 LOG.debug(
                     "Measures for %d metrics of sack %s are stored",
@@ -188,7 +191,9 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
                 measures = {}
             yield measures
 
-    def _take_out(self, way: ways.Way, metric_ids: Iterable[Any]) -> None:
+    def _take_out(
+        self, way: direct_write.Way, metric_ids: Iterable[Any]
+    ) -> None:
         """Take single metrics out of the queue.
 
         Otherwise they would be stored again and again with those of their

@@ -19,23 +19,16 @@ from typing import Any
 import numpy
 from gnocchi import indexer, storage
 
-from gnocchi_influxdb import (
-    asker,
-    bookkeeping,
-    buckets,
-    client,
-    deletes,
-    exceptions,
-    latest,
-    line_protocol,
-    metric_info,
-    opts,
-    reads,
-    rollup_store,
-    spans,
-    upgrade,
-    writes,
-)
+from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb.aggregation import span as spans
+from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.client import client
+from gnocchi_influxdb.indexer import bookkeeping, latest
+from gnocchi_influxdb.maintenance import deletes, names, upgrade
+from gnocchi_influxdb.read import fetcher, reader
+from gnocchi_influxdb.rollups import rollup_store
+from gnocchi_influxdb.wire import line_protocol
+from gnocchi_influxdb.write import writer
 
 LOG = logging.getLogger(__name__)
 
@@ -74,24 +67,24 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             logging.getLogger("gnocchi").level
         )
         self.client = client.Client(conf, max_retries)
-        self.buckets = buckets.Buckets(
+        self.buckets = manager.Buckets(
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )
         self._rollups = rollup_store.Store(self.client, conf.influxdb_rollups)
-        self._asker = asker.Asker(
+        self._asker = fetcher.Asker(
             self.client,
             self.buckets,
             conf.influxdb_query_language,
             self._rollups,
         )
-        self._writer = writes.Writer(
+        self._writer = writer.Writer(
             self.client,
             self.buckets,
             conf.influxdb_batch_size,
             conf.influxdb_timeout,
             self._count_refused,
         )
-        self._infos = metric_info.make(conf, self.client, self.buckets)
+        self._infos = names.make(conf, self.client, self.buckets)
         self._index: Any = None
         self._deleter = deletes.Deleter(
             self.client, self.buckets, self._list_deleted
@@ -137,7 +130,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             resample,
         )
         with exceptions.answered():
-            return reads.read(
+            return reader.read(
                 self._asker,
                 self._rollups,
                 self.buckets,

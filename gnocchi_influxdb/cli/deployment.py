@@ -20,7 +20,9 @@ from typing import Any
 from gnocchi import service
 from stevedore import driver
 
-from gnocchi_influxdb import buckets, client, opts
+from gnocchi_influxdb import opts
+from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.client import client
 
 
 class Deployment:
@@ -86,9 +88,9 @@ class Deployment:
         return client.Client(self.conf.storage)
 
     @functools.cached_property
-    def buckets(self) -> buckets.Buckets:
+    def buckets(self) -> manager.Buckets:
         """The buckets of the archive policies."""
-        return buckets.Buckets(
+        return manager.Buckets(
             self.client,
             self.conf.storage.influxdb_bucket_prefix,
             self.conf.storage.influxdb_retention,

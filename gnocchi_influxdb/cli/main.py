@@ -22,8 +22,10 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import check, migrate, prune, status
+from gnocchi_influxdb.cli import prune, status
+from gnocchi_influxdb.cli.check.command import check
 from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.cli.migrate.command import migrate
 from gnocchi_influxdb.cli.output import Failure
 
 
@@ -88,10 +90,10 @@ def cli(
 
 
 for _command in (
-    check.check,
+    check,
     status.status,
     prune.prune,
-    migrate.migrate,
+    migrate,
 ):
     cli.add_command(_command)
 

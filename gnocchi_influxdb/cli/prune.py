@@ -18,9 +18,9 @@ from typing import NamedTuple
 import click
 from gnocchi import utils
 
-from gnocchi_influxdb import deletes
 from gnocchi_influxdb.cli import metrics, output, series
 from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.maintenance import deletes
 
 #: Metrics in one statement. One deletes a hundred in 240 ms.
 _BATCH = 100

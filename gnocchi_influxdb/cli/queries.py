@@ -19,8 +19,9 @@ import re
 import uuid
 from typing import Any, NamedTuple
 
-from gnocchi_influxdb import info_lines, rollup_lines
-from gnocchi_influxdb import line_protocol as lp
+from gnocchi_influxdb.rollups import rollup_lines
+from gnocchi_influxdb.wire import info_lines
+from gnocchi_influxdb.wire import line_protocol as lp
 
 _HEX = "[0-9a-f]"
 _BESIDE = info_lines.MEASUREMENT, rollup_lines.MEASUREMENT

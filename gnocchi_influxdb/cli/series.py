@@ -15,11 +15,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gnocchi_influxdb import buckets as buckets_
-from gnocchi_influxdb import client as client_
-from gnocchi_influxdb import dialects, influxql, influxql_rows, shards
-from gnocchi_influxdb import line_protocol as lp
+from gnocchi_influxdb.buckets import manager as buckets_
+from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.cli import queries
+from gnocchi_influxdb.client import api
+from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.wire import influxql, influxql_rows
+from gnocchi_influxdb.wire import line_protocol as lp
 
 #: Slices that the points of a bucket are counted in, at most.
 _SLICES = 100
@@ -42,7 +44,7 @@ def disk_sizes(client: client_.Client, prefix: str) -> dict[str, int]:
 
     Of a cluster, what the node has that answers.
     """
-    database, _ = dialects.names(prefix)
+    database, _ = api.names(prefix)
     sizes: dict[str, int] = {}
     found = client.influxql(prefix, influxql.SHOW_SHARDS)
     for shard in influxql_rows.series(found):

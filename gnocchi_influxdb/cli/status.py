@@ -19,8 +19,8 @@ import uuid
 import click
 import numpy
 
-from gnocchi_influxdb import buckets as buckets_
 from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.cli import metrics, output, queries, series
 from gnocchi_influxdb.cli.deployment import Deployment
 

@@ -16,11 +16,10 @@ import logging
 import pytest
 import urllib3
 
-from gnocchi_influxdb import metric_info
-
-from . import proxy
-from .cloud import Cloud
-from .installation import Installation
+from gnocchi_influxdb.maintenance import names
+from tests.support import proxy
+from tests.support.cloud import Cloud
+from tests.support.installation import Installation
 
 
 def pytest_report_header():
@@ -65,13 +64,13 @@ def names_are_written(request, monkeypatch):
     """Before a driver's write comes back; see the marker `in_background`."""
     if request.node.get_closest_marker("in_background"):
         return
-    write_soon = metric_info.Writer.write_soon
+    write_soon = names.Writer.write_soon
 
     def settled(self, metrics):
         write_soon(self, metrics)
         self.wait()
 
-    monkeypatch.setattr(metric_info.Writer, "write_soon", settled)
+    monkeypatch.setattr(names.Writer, "write_soon", settled)
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ import webtest
 from gnocchi.rest import app as gnocchi_app
 
 from gnocchi_influxdb import exceptions
-
-from . import helpers
-from .cloud import Cloud
+from tests.support import helpers
+from tests.support.cloud import Cloud
 
 AUTHORIZATION = "basic YWRtaW46"
 

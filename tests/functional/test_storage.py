@@ -20,8 +20,7 @@ import pytest
 from gnocchi import archive_policy, carbonara, storage
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-
-from .helpers import (
+from tests.support.helpers import (
     METHODS,
     NS,
     T0,

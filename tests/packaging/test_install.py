@@ -53,8 +53,8 @@ def test_entry_points_and_modules_load(installed, tmp_path):
         "oslo.config.opts:gnocchi_influxdb": "list_opts",
     }
     assert {
-        "gnocchi_influxdb.client",
-        "gnocchi_influxdb.cli.migrate",
+        "gnocchi_influxdb.client.client",
+        "gnocchi_influxdb.cli.migrate.command",
     } <= set(modules)
     # Not what lies in the checkout.
     assert not any(name.startswith("tests") for name in modules)

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Values of another type that somebody else has written.
+
+In each shard a field has one type. Where a foreign integer, say, came first,
+InfluxDB refuses all of Gnocchi's floats, of all metrics, that belong there.
+And a Flux read ends before such a shard without a word: what lies in later
+ones, though stored as it should be, is missing in the answer. (One of windows
+goes on behind a single such shard, if it had points before it; that is all
+luck: storage/reads/array_cursor.go of InfluxDB's source.) InfluxQL reads all.
+"""
+
+import logging
+import threading
+
+import msgpack
+import numpy
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import api_1x, api_2x, shards
+from gnocchi_influxdb.buckets import manager as buckets_
+from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.wire import influxql, influxql_points, line_protocol
+
+LOG = logging.getLogger(__name__)
+
+_TYPE = "float"
+
+
+def cure(
+    server: api_2x.Buckets | api_1x.Policies,
+    bucket: buckets_.Bucket,
+    time: int,
+) -> str:
+    """What to do about the shard that a refused point belongs to.
+
+    :param bucket: that says how long its shards are.
+    :param time: of the point, ns since the epoch.
+    """
+    start, stop = (
+        f"{numpy.datetime64(edge, 's')}Z"
+        for edge in shards.span(time, bucket.shard_duration)
+    )
+    return (
+        f". Somebody else has written the other type to bucket {bucket.name}:"
+        f" its shard from {start} to {stop} takes no measure until that is"
+        " deleted. Look at what is there, stop whoever writes it, then:"
+        f" {server.to_clear(bucket, start, stop)}"
+    )
+
+
+class Watch:
+    """Looks whether a bucket has values that Gnocchi did not write."""
+
+    def __init__(self, client: client_.Client) -> None:
+        self._client = client
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+        self._can_look = True
+
+    def other_types(self, bucket: str) -> list[str]:
+        """Types other than float that our field has in some shard.
+
+        Costs about as much as a query can cost at least; empty where it
+        can't be known.
+
+        :raises InfluxDBError: the server failed, or did not say it.
+        """
+        if not self._can_look:
+            return []
+        try:
+            body = self._client.influxql(bucket, influxql.FIELD_TYPES)
+        except exceptions.ConfigurationError:
+            self._can_look = False  # No /query.
+            return []
+        except exceptions.BucketNotFoundError:
+            return []
+        found = sorted(_types(body) - {_TYPE})
+        # Queries for the same bucket run side by side.
+        with self._lock:
+            is_new = bool(found) and bucket not in self._told
+            (self._told.add if found else self._told.discard)(bucket)
+        if is_new:
+            LOG.error(
+                "In some shards of bucket %s the field %s of measurement %s"
+                " is of type %s, which Gnocchi does not write: InfluxDB"
+                " refuses measures there, and reads in Flux return less than"
+                " there is. See where measures were refused, and delete what"
+                " was written by others",
+                bucket,
+                line_protocol.FIELD,
+                line_protocol.MEASUREMENT,
+                " and ".join(found),
+            )
+        return found
+
+
+def _types(body: bytes) -> set[str]:
+    """Types of our field in an answer to `influxql.FIELD_TYPES`."""
+    try:
+        answer = msgpack.unpackb(body)
+        for part in (answer, *answer.get("results", ())):
+            if error := part.get("error"):
+                raise exceptions.QueryError(
+                    f"InfluxDB could not tell the types of fields: {error}"
+                )
+        return {
+            kind
+            for result in answer.get("results", ())
+            for series in result.get("series", ())
+            for field, kind in series["values"]
+            if field == line_protocol.FIELD
+        }
+    except influxql_points.MALFORMED as error:
+        raise exceptions.ResponseError(
+            f"InfluxDB's answer makes no sense: {body[:60]!r}"
+        ) from error

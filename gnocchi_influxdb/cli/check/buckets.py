@@ -1,0 +1,229 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What `gnocchi-influxdb check` looks at in the buckets."""
+
+import socket
+import statistics
+import time
+import uuid
+from typing import Any
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import manager, type_conflicts
+from gnocchi_influxdb.cli.check.server import Finding, Findings, Level
+from gnocchi_influxdb.client import client
+from gnocchi_influxdb.maintenance import deletes
+from gnocchi_influxdb.wire import (
+    flux,
+    flux_response,
+    influxql,
+    influxql_points,
+    line_protocol,
+)
+
+#: Seconds that the newest point of one metric may take. Usual are 0.005.
+LATENCY_WARN = 1.0
+_QUERIES = 5
+# InfluxDB keeps such names for itself, so nothing is made; and it refuses
+# them in other words than a token that may not make any.
+_RESERVED = "_monitoring"
+
+
+def may_make_buckets(influxdb: client.Client) -> bool:
+    """Whether the token has the right to; nothing is made."""
+    if influxdb.is_1x:
+        try:
+            influxdb.influxql("/", influxql.SHOW_USERS)
+        except exceptions.ForbiddenError:
+            return False
+        return True
+    try:
+        influxdb.send_json(
+            "POST",
+            "buckets",
+            {
+                "orgID": influxdb.org_id(),
+                "name": _RESERVED,
+                "retentionRules": [],
+            },
+        )
+    except exceptions.AccessError:
+        return False
+    except exceptions.RefusedError:
+        pass
+    return True
+
+
+def bucket(
+    influxdb: client.Client,
+    known: manager.Buckets,
+    policy: Any,
+    may_make: bool,
+    is_used: bool,
+) -> Findings:
+    """Whether the bucket of an archive policy is as the policy needs it."""
+    name = known.name(policy)
+    subject = f"bucket {name}"
+    wanted = known.retention(policy)
+    found = known.find(name)
+    if found is None:
+        try:
+            influxdb.probe(name)
+        except (exceptions.BucketNotFoundError, exceptions.AccessError):
+            if may_make:
+                text = "not there yet; the first measure makes it"
+                yield Finding(Level.OK, subject, text)
+            else:
+                yield Finding(
+                    Level.FAIL if is_used else Level.WARN,
+                    subject,
+                    "not there, or hidden from the token, and the token may"
+                    " not make it",
+                    known.server.to_make(name, wanted),
+                )
+            return
+        yield Finding(
+            Level.WARN,
+            subject,
+            "may be written to, but the token may not read it, so nothing"
+            " can be answered from it",
+            "give the token the right to read the bucket",
+        )
+        return
+    influxdb.probe(name)
+    _newest(influxdb, name, uuid.uuid4())
+    if types := type_conflicts.Watch(influxdb).other_types(name):
+        yield Finding(
+            Level.FAIL,
+            subject,
+            f"holds values of type {' and '.join(types)}, which Gnocchi did"
+            " not write; measures are refused in those shards",
+            "see where Gnocchi logs that measures are refused, and delete"
+            " what was written by others",
+        )
+    if found.replication < influxdb.replication:
+        yield Finding(
+            Level.WARN,
+            subject,
+            f"has {found.replication} copies of each point, [storage]"
+            f" influxdb_replication asks for {influxdb.replication}",
+            "ALTER RETENTION POLICY ... REPLICATION changes it for shards"
+            " that are made from then on",
+        )
+    if manager.longer(wanted, found.retention):
+        yield Finding(
+            Level.WARN if may_make else Level.FAIL,
+            subject,
+            f"keeps points for {spelled(found.retention)}, the archive policy"
+            f" asks for {spelled(wanted)}"
+            + ("; the next measures change that" if may_make else ""),
+            known.server.to_lengthen(found, wanted),
+        )
+        return
+    more = ""
+    if found.retention != wanted:
+        more = f", longer than the policy asks for ({spelled(wanted)})"
+    yield Finding(
+        Level.OK, subject, f"keeps points for {spelled(found.retention)}{more}"
+    )
+
+
+def probe_series(influxdb: client.Client, name: str) -> Findings:
+    """Write, read and delete a point of a metric that does not exist."""
+    # Always the same one: the index keeps something of each series that it
+    # has ever had. Not the one of another host that checks at the moment.
+    one = uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname())
+    line = (
+        f"{line_protocol.MEASUREMENT},{line_protocol.TAG}={one}"
+        f" {line_protocol.FIELD}=1.5 {time.time_ns()}"
+    )
+    took = []
+    try:
+        took.append(_timed(lambda: influxdb.write(name, line.encode())))
+        began = time.monotonic()
+        found = _newest(influxdb, name, one)
+        took.append(time.monotonic() - began)
+        if found != [1.5]:
+            yield Finding(
+                Level.FAIL,
+                "probe",
+                f"a point written to bucket {name} can't be read",
+                "another program may write to the bucket values of another"
+                " type; see the documentation, when things go wrong",
+            )
+            return
+    finally:
+        began = time.monotonic()
+        deletes.by_influxql(influxdb, name, [one])
+        took.append(time.monotonic() - began)
+    if _newest(influxdb, name, one):
+        yield Finding(
+            Level.FAIL,
+            "probe",
+            f"a point deleted from bucket {name} is still there",
+            f"gnocchi-influxdb prune removes it; metric {one}",
+        )
+        return
+    wrote, read, deleted = (f"{1000 * seconds:.1f} ms" for seconds in took)
+    yield Finding(
+        Level.OK,
+        "probe",
+        f"written ({wrote}), read ({read}) and deleted ({deleted}) in {name}",
+    )
+
+
+def latency(influxdb: client.Client, name: str, warn: float) -> Findings:
+    """How long a small query takes."""
+    one = uuid.uuid4()
+    seconds = statistics.median(
+        _timed(lambda: _newest(influxdb, name, one)) for _ in range(_QUERIES)
+    )
+    text = f"a query takes {1000 * seconds:.1f} ms (median of {_QUERIES})"
+    if seconds <= warn:
+        yield Finding(Level.OK, "latency", text)
+    else:
+        yield Finding(
+            Level.WARN,
+            "latency",
+            f"{text}, more than {1000 * warn:.0f} ms",
+            "see how busy InfluxDB, its disk and the network are",
+        )
+
+
+def spelled(seconds: int) -> str:
+    """A retention for people."""
+    if not seconds:
+        return "ever"
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
+def _newest(influxdb: client.Client, name: str, one: uuid.UUID) -> list[float]:
+    """The value of the newest point of a metric, if it has any."""
+    if influxdb.is_1x:
+        body = influxdb.influxql(name, influxql.newest([one]))
+        (answer,) = influxql_points.parse_influxql(body, [["last"]])
+        found = answer["last"]
+    else:
+        found = flux_response.parse_flux(
+            influxdb.query(flux.newest(name, [one]))
+        )
+    return found[one]["values"].tolist() if one in found else []
+
+
+def _timed(call: Any) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began

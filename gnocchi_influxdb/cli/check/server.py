@@ -1,0 +1,219 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What `gnocchi-influxdb check` looks at, one function a subject.
+
+Each yields its findings, and raises InfluxDBError where it can't find out.
+"""
+
+import enum
+import json
+import time
+import urllib.parse
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.cli import metrics
+from gnocchi_influxdb.client import client, tls
+from gnocchi_influxdb.maintenance import upgrade
+from gnocchi_influxdb.wire import flux_response
+
+#: Seconds between the clocks from which on points of the present may look as
+#: if they were of the future, or fall out of a bucket early.
+CLOCK_WARN = 2.0
+CLOCK_FAIL = 60.0
+
+
+class Level(enum.IntEnum):
+    """How bad it is; the exit status, too."""
+
+    OK = 0
+    WARN = 1
+    FAIL = 2
+
+
+class Finding(NamedTuple):
+    """One line.
+
+    :ivar cure: what to do about it; empty if there is nothing to do.
+    """
+
+    level: Level
+    subject: str
+    text: str
+    cure: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def options(conf: Any) -> Findings:
+    """Whether Gnocchi uses the drivers, and safely."""
+    storage = conf.storage
+    if storage.driver == "influxdb":
+        yield Finding(Level.OK, "drivers", "[storage] driver is influxdb")
+    else:
+        yield Finding(
+            Level.WARN,
+            "drivers",
+            f"[storage] driver is {storage.driver}: Gnocchi does not store"
+            " in InfluxDB",
+            "set [storage] driver = influxdb and restart Gnocchi",
+        )
+    if conf.incoming.driver != "influxdb":
+        yield Finding(
+            Level.WARN,
+            "drivers",
+            f"[incoming] driver is {conf.incoming.driver}: measures wait for"
+            " gnocchi-metricd before they can be read",
+            "set [incoming] driver = influxdb, or remove the option",
+        )
+    url = urllib.parse.urlsplit(storage.influxdb_url)
+    if url.scheme == "http" and not tls.is_loopback(url.hostname):
+        yield Finding(
+            Level.WARN,
+            "transport",
+            "the token and all measures cross the network readable for others",
+            "let InfluxDB serve TLS and use https in [storage] influxdb_url",
+        )
+    elif url.scheme == "https" and storage.influxdb_insecure:
+        yield Finding(
+            Level.WARN,
+            "transport",
+            "InfluxDB's certificate is not checked",
+            "remove [storage] influxdb_insecure and name the authority in"
+            " [storage] influxdb_cafile",
+        )
+    else:
+        yield Finding(Level.OK, "transport", storage.influxdb_url)
+
+
+def server(influxdb: client.Client) -> Findings:
+    """Whether it is there, healthy, and of a version that will do."""
+    try:
+        health = json.loads(influxdb.get("/health"))
+        status, message = health["status"], health.get("message", "")
+    except (ValueError, TypeError, KeyError):
+        raise exceptions.ConfigurationError(
+            f"{influxdb.url} ([storage] influxdb_url) does not answer as"
+            " InfluxDB does"
+        ) from None
+    yield Finding(
+        Level.OK if status == "pass" else Level.FAIL,
+        "health",
+        f"{influxdb.url}: {message or status}",
+        "" if status == "pass" else "see the log of InfluxDB",
+    )
+    found = influxdb.server()
+    release = found.release()
+    oldest = upgrade.OLDEST.get(release[0]) if release else None
+    if release and oldest and release < oldest:
+        yield Finding(
+            Level.WARN,
+            "version",
+            f"{found} is older than what the driver is tested with",
+            "upgrade InfluxDB to {}.{} or a later {}.x".format(
+                *oldest, oldest[0]
+            ),
+        )
+    else:
+        yield Finding(Level.OK, "version", str(found))
+    if release and release[0] == 2 and _has_profiles(influxdb):
+        yield Finding(
+            Level.WARN,
+            "profiles",
+            "InfluxDB keeps profiles of itself, which takes a tenth of its"
+            " time or more, and shows them to anybody:"
+            f" {influxdb.url}/debug/pprof",
+            "set pprof-disabled (INFLUXD_PPROF_DISABLED=true) and restart"
+            " influxd",
+        )
+
+
+def _has_profiles(influxdb: client.Client) -> bool:
+    try:
+        influxdb.get("/debug/pprof/cmdline")
+    except exceptions.InfluxDBError:
+        return False
+    return True
+
+
+def token(influxdb: client.Client, conf: Any) -> Findings:
+    """Whether the server knows it, and has the organization for it."""
+    try:
+        upgrade.check(influxdb, conf)
+    except exceptions.AccessError:
+        if influxdb.is_1x:
+            raise
+        # An unknown token gets no answer here either, one with few rights a
+        # short one.
+        influxdb.get_json("buckets", limit="1")
+        yield Finding(
+            Level.OK,
+            "token",
+            "sees no bucket, and not the organization, so it can't make"
+            " buckets: each archive policy needs one that was made for it",
+        )
+        return
+    if influxdb.is_1x:
+        yield Finding(Level.OK, "token", "is a user and the right password")
+        for limit in upgrade.limits(influxdb):
+            what, _, cure = limit.partition("; ")
+            yield Finding(Level.WARN, "limits", what, cure)
+    else:
+        yield Finding(
+            Level.OK, "token", f"sees the organization {influxdb.org}"
+        )
+
+
+def clock(influxdb: client.Client) -> Findings:
+    """How far InfluxDB's clock and ours are apart."""
+    asked = time.time_ns()
+    theirs, precision = _their_time(influxdb)
+    answered = time.time_ns()
+    apart = (theirs - (asked + answered) // 2) / 1e9
+    # Half of the way there and back can't be told from a difference.
+    least = max(abs(apart) - (answered - asked) / 2e9 - precision, 0.0)
+    level = Level.OK
+    if least > CLOCK_WARN:
+        level = Level.FAIL if least > CLOCK_FAIL else Level.WARN
+    yield Finding(
+        level,
+        "clock",
+        f"InfluxDB's clock differs by {apart:+.3f} s from this machine's",
+        "" if level is Level.OK else "run an NTP client on both machines",
+    )
+
+
+def _their_time(influxdb: client.Client) -> tuple[int, float]:
+    """InfluxDB's time, ns, and by how many seconds it may be off."""
+    if influxdb.is_1x:
+        # Flux of 1.8 can't make a point of the present.
+        date = influxdb.server().date
+        if date is None:
+            raise exceptions.ResponseError("the answers have no Date")
+        return int((date + 0.5) * 1e9), 0.5
+    one = uuid.uuid4()
+    script = (
+        'import "array" array.from(rows: [{_time: now(), _value: 0.0,'
+        f' metric: "{one}"}}])'
+    )
+    points = flux_response.parse_flux(influxdb.query(script))[one]
+    return int(points["timestamps"].astype("int64")[0]), 0.0
+
+
+def indexer(index: Any) -> Findings:
+    """Whether it answers."""
+    counts = metrics.count(index)
+    number = sum(n for (_, s), n in counts.items() if s == metrics.ACTIVE)
+    yield Finding(Level.OK, "indexer", f"answers, {number:,} metrics")

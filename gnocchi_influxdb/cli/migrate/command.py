@@ -1,0 +1,265 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""gnocchi-influxdb migrate"""
+
+import contextlib
+import os
+import pathlib
+import random
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from typing import Any, TypeVar
+
+import click
+import gnocchi.indexer
+import gnocchi.utils
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.cli import metrics, output
+from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.cli.migrate import report, source, transfer, verify
+from gnocchi_influxdb.cli.migrate.journal import Journal
+from gnocchi_influxdb.cli.output import Failure
+
+#: Metrics and points that are moved at a time, at most; what a worker has in
+#: memory is about 100 bytes a point.
+_METRICS = 50
+_POINTS = 500_000
+
+_T = TypeVar("_T")
+
+
+@click.command()
+@click.option(
+    "--from-driver",
+    metavar="NAME",
+    help="Storage driver to move from: file, redis, swift, s3 or ceph, with"
+    " its options in [storage].  [default: [storage] driver, if that is not"
+    " influxdb]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=64),
+    default=min(4, os.cpu_count() or 1),
+    show_default=True,
+    help="Metrics are moved by so many threads.",
+)
+@click.option(
+    "--journal",
+    "path",
+    type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    default="gnocchi-influxdb-migrate.journal",
+    show_default=True,
+    help="File that notes which metrics are moved.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Read everything, write nothing."
+)
+@click.option(
+    "--verify",
+    "verifies",
+    is_flag=True,
+    help="Afterwards compare every aggregate of all moved metrics.",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Verify so many metrics, picked at random, instead of all.",
+)
+@output.format_option
+@click.pass_context
+def migrate(
+    ctx: click.Context,
+    from_driver: str | None,
+    workers: int,
+    path: pathlib.Path,
+    dry_run: bool,
+    verifies: bool,
+    sample: int | None,
+    format_: str,
+) -> None:
+    """Move the history of a Gnocchi into InfluxDB.
+
+    First let Gnocchi store in InfluxDB, then move what its former storage
+    driver holds. Nothing is removed or changed there. Interrupted, even
+    killed, it goes on where it was when it is run again with the same
+    journal; doing it all again changes nothing.
+
+    What can't be moved, and what else there is to know, is in the
+    documentation: most of all, Gnocchi has dropped the measures, so each
+    window becomes one point.
+
+    Exit status: 0, all is moved and, if that was asked for, verified; 1,
+    something is not; 2, failed or interrupted.
+    """
+    deployment: Deployment = ctx.obj
+    name = from_driver or deployment.conf.storage.driver
+    if name == "influxdb":
+        raise Failure("--from-driver must name the driver to move from")
+    if deployment.conf.storage.driver != "influxdb" and not dry_run:
+        click.echo(
+            f"[storage] driver is {deployment.conf.storage.driver}: Gnocchi"
+            " goes on storing there, and what comes for a metric after it has"
+            " been moved is not moved.",
+            err=True,
+        )
+    # Here are threads enough.
+    gnocchi.utils.parallel_map.MAX_WORKERS = 1
+    origin = source.Source(deployment.conf, name)
+    storage = deployment.conf.storage
+    moving = transfer.Transfer(
+        origin,
+        deployment.client,
+        deployment.buckets,
+        storage,
+        dry_run,
+        deployment.indexer,
+    )
+    try:
+        migration = _migration(origin, deployment)
+    except exceptions.UnavailableError as e:
+        raise _again(e) from None
+    run = _Run(deployment, workers)
+    result: verify.Result | None = None
+    try:
+        with Journal(path, migration, read_only=dry_run) as journal:
+            moved = run.move(moving, journal, dry_run)
+            done = journal.done
+        if verifies and not dry_run:
+            result = run.verify(
+                verify.Verifier(origin, moving, storage), done, sample
+            )
+    except KeyboardInterrupt:
+        raise Failure(
+            "Interrupted. Run it again to go on where it was"
+        ) from None
+    ctx.exit(report.show(moved, result, run.known, dry_run, format_))
+
+
+def _again(error: exceptions.UnavailableError) -> Failure:
+    return Failure(f"{error}. Run it again to go on where it was")
+
+
+def _migration(
+    origin: source.Source, deployment: Deployment
+) -> dict[str, Any]:
+    """What makes it another one, so that another journal is needed."""
+    storage = deployment.conf.storage
+    target = f"{deployment.client}, {storage.influxdb_bucket_prefix}*"
+    if not storage.influxdb_retention:
+        # Then more is moved.
+        target += ", of any age"
+    if not deployment.client.is_1x:
+        # One that was set up anew has nothing of what was moved before.
+        with contextlib.suppress(exceptions.AccessError):
+            target += f", organization {deployment.client.org_id()}"
+    return {"from": str(origin), "to": target}
+
+
+class _Run:
+    def __init__(self, deployment: Deployment, workers: int) -> None:
+        self._indexer = deployment.indexer
+        self._policies = deployment.policies
+        self._workers = workers
+        #: Active metrics by archive policy.
+        self._ids = {
+            policy.name: list(
+                metrics.ids(self._indexer, policy.name, metrics.ACTIVE)
+            )
+            for policy in self._policies
+        }
+        #: How many there are.
+        self.known = sum(map(len, self._ids.values()))
+
+    def move(
+        self, moving: transfer.Transfer, journal: Journal, dry_run: bool
+    ) -> transfer.Moved:
+        """Move what is not moved yet."""
+        total = transfer.Moved()
+        chunks = list(self._chunks(lambda id_: id_ not in journal.done))
+        left = sum(len(chunk) for _, chunk in chunks)
+        with output.progressing(
+            "Reading" if dry_run else "Moving", left, "metrics"
+        ) as advance:
+            for moved in self._in_threads(moving.move, chunks):
+                # What was refused is to be moved when its cause is mended.
+                if not dry_run and not moved.refused:
+                    journal.add(moved.points)
+                total.points.update(moved.points)
+                total.add(moved)
+                advance(len(moved.points) + len(moved.failed) + moved.empty)
+        return total
+
+    def verify(
+        self,
+        verifier: verify.Verifier,
+        done: set[uuid.UUID],
+        number: int | None,
+    ) -> verify.Result:
+        """Compare what is moved."""
+        some = done
+        if number is not None and number < len(done):
+            some = set(random.sample(sorted(done), number))
+        singly = [
+            (metric,)
+            for _, chunk in self._chunks(lambda id_: id_ in some)
+            for metric in chunk
+        ]
+        result: verify.Result = {}
+        with output.progressing(
+            "Verifying", len(singly), "metrics"
+        ) as advance:
+            for compared in self._in_threads(verifier.compare, singly):
+                for key, more in compared.items():
+                    result.setdefault(key, verify.Compared()).add(more)
+                advance(1)
+        return result
+
+    def _chunks(
+        self, wanted: Callable[[uuid.UUID], bool]
+    ) -> Iterator[tuple[Any, list[Any]]]:
+        """Some metrics of one archive policy at a time."""
+        for policy in self._policies:
+            points = sum(item.points or 0 for item in policy.definition)
+            size = min(max(_POINTS // max(points, 1), 1), _METRICS)
+            ids = [id_ for id_ in self._ids[policy.name] if wanted(id_)]
+            for some in gnocchi.utils.grouper(ids, size):
+                yield (
+                    policy,
+                    # No more of them than the drivers look at.
+                    [gnocchi.indexer.Metric(id_, policy) for id_ in some],
+                )
+
+    def _in_threads(
+        self, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
+    ) -> Iterator[_T]:
+        """What work(*arguments) returns, each as soon as it is there."""
+        waiting = iter(arguments)
+        with futures.ThreadPoolExecutor(self._workers) as pool:
+            running = set()
+            try:
+                for one in waiting:
+                    running.add(pool.submit(work, *one))
+                    if len(running) > self._workers:
+                        done, running = futures.wait(
+                            running, return_when=futures.FIRST_COMPLETED
+                        )
+                        yield from (future.result() for future in done)
+                for future in futures.as_completed(running):
+                    yield future.result()
+            except exceptions.UnavailableError as e:
+                raise _again(e) from None
+            finally:
+                for future in running:
+                    future.cancel()

@@ -1,0 +1,239 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the history of a metric becomes when it is moved (pure).
+
+Gnocchi keeps, of each granularity, one value a window, and the measures
+themselves of the last few windows only. InfluxDB keeps points. So the
+measures become points as they are; before them each window of the finest
+granularity becomes one point, at its start; and before those each window of
+the next coarser one.
+
+No moment is covered twice: where a finer series ends inside of a coarser
+window, the point of that coarser window is taken and what finer values lie in
+it are left, since the coarser window is the one that will be asked for
+longest.
+
+How far a finer series goes back follows from its timespan, but there may be
+less: Gnocchi does not bring back what it had dropped before the timespan was
+made longer, and a file may be damaged. Where coarser windows have values and
+no finer one has, theirs are taken.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import numpy.typing
+
+from gnocchi_influxdb.wire import line_protocol as lp
+
+Array = numpy.typing.NDArray[Any]
+
+#: By which method's values a window is represented, the best one first. A
+#: mean keeps the mean of any coarser window right, if all have as many
+#: measures; the others are at least values that were measured.
+PREFERRED = ("mean", "last", "first", "median", "max", "min")
+
+#: `Points.every` of measures.
+MEASURE = 0
+
+
+class Level(NamedTuple):
+    """A series of values.
+
+    :ivar every: length of a window, ns; `MEASURE` for measures.
+    :ivar complete_from: ns; nothing from here on is missing because it was
+        too old. None: nothing at all is.
+    :ivar times: starts of the windows, int64, ns, sorted.
+    :ivar values: float64.
+    """
+
+    every: int
+    complete_from: int | None
+    times: Array
+    values: Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Points:
+    """Points, sorted by time.
+
+    :ivar times: int64, ns since the epoch.
+    :ivar values: float64.
+    :ivar every: int64: length of the window that each one stands for.
+    """
+
+    times: Array
+    values: Array
+    every: Array
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def where(self, mask: Array) -> "Points":
+        """Those that a mask selects."""
+        return Points(self.times[mask], self.values[mask], self.every[mask])
+
+
+def method(methods: Collection[str]) -> str | None:
+    """The aggregation method whose values windows become points with.
+
+    :param methods: those of the archive policy.
+    :return: None: no value of a window says what was measured.
+    """
+    return next((name for name in PREFERRED if name in methods), None)
+
+
+def complete_from(last: int, timespan: int | None, every: int) -> int | None:
+    """First window that Gnocchi has not dropped for its age.
+
+    :param last: start of the newest window of the series.
+    """
+    return None if timespan is None else last - timespan + every
+
+
+def points(levels: Sequence[Level]) -> Points:
+    """Points for a metric.
+
+    :param levels: the finest first.
+    """
+    parts = []
+    stop = None
+    for level, start in _taken(levels):
+        taken = numpy.ones(len(level.times), dtype=bool)
+        if start is not None:
+            taken &= level.times >= start
+        if stop is not None:
+            taken &= level.times < stop
+        parts.append(
+            Points(
+                level.times[taken],
+                level.values[taken],
+                numpy.full(int(taken.sum()), level.every, dtype="int64"),
+            )
+        )
+        stop = start
+    if not parts:
+        nothing = numpy.empty(0, dtype="int64")
+        return Points(nothing, numpy.empty(0), nothing)
+    joined = Points(
+        numpy.concatenate([part.times for part in parts]),
+        numpy.concatenate([part.values for part in parts]),
+        numpy.concatenate([part.every for part in parts]),
+    )
+    for level in levels:
+        if level.every != MEASURE:
+            joined = _filled(_sorted(joined), level)
+    return _sorted(joined)
+
+
+def _sorted(found: Points) -> Points:
+    return found.where(numpy.argsort(found.times, kind="stable"))
+
+
+def _filled(found: Points, level: Level) -> Points:
+    """With those windows of a level of which nothing was taken yet."""
+    free = ~covered(found, level.times, level.every)
+    times = level.times[free]
+    return Points(
+        numpy.concatenate([found.times, times]),
+        numpy.concatenate([found.values, level.values[free]]),
+        numpy.concatenate(
+            [found.every, numpy.full(len(times), level.every, dtype="int64")]
+        ),
+    )
+
+
+def covered(found: Points, times: Array, every: int) -> Array:
+    """Which windows have something in common with one that a point is for.
+
+    :param times: starts of the windows, int64, ns.
+    :return: a mask.
+    """
+    # No two of the points' windows overlap, so their ends are sorted, too.
+    ends = found.times + numpy.maximum(found.every, 1)
+    last = numpy.searchsorted(found.times, times + every) - 1
+    mask = last >= 0
+    mask[mask] = ends[last[mask]] > times[mask]
+    return mask
+
+
+def _taken(levels: Sequence[Level]) -> list[tuple[Level, int | None]]:
+    """The levels that have something to tell, the finest first.
+
+    :return: with each one where it begins, and so where the next one ends;
+        None: with its first window.
+    """
+    chain: list[tuple[Level, int | None]] = []
+    for level in reversed(levels):
+        if not len(level.times):
+            continue
+        start = None
+        if level.complete_from is None:
+            chain.clear()  # There is nothing before that.
+        while chain:
+            coarser, begins = chain[-1]
+            start = _handover(level, coarser)
+            if begins is None or begins < start:
+                break
+            # That one begins no earlier, as where two granularities have one
+            # timespan.
+            chain.pop()
+        chain.append((level, start))
+    return chain[::-1]
+
+
+def _handover(level: Level, coarser: Level) -> int:
+    """Where a series begins and a coarser one ends."""
+    assert level.complete_from is not None
+    window = level.complete_from // coarser.every * coarser.every
+    if window == level.complete_from:
+        return window
+    at = numpy.searchsorted(coarser.times, window)
+    if at < len(coarser.times) and coarser.times[at] == window:
+        return window + coarser.every
+    return window
+
+
+def storable(found: Points, oldest: int) -> tuple[Points, int, int]:
+    """Points that InfluxDB has room for.
+
+    :param oldest: ns, what lies before it the bucket does not keep.
+    :return: the points, how many are too old, how many are not finite.
+    """
+    too_old = (found.times < max(oldest, 0)) | (found.times > lp.MAX_TIME)
+    not_finite = ~too_old & ~numpy.isfinite(found.values)
+    good = found.where(~too_old & ~not_finite)
+    return good, int(too_old.sum()), int(not_finite.sum())
+
+
+def unoccupied(found: Points, times: Array, values: Array) -> Array:
+    """Which points do not lie in a window that has measures of its own.
+
+    Measures are never in the way: one that is there already is the same.
+    Nor is a point that was moved before.
+
+    :param times: of the points that are there, int64, ns, sorted.
+    :return: a mask.
+    """
+    first = numpy.searchsorted(times, found.times)
+    after = numpy.searchsorted(times, found.times + found.every)
+    number = after - first
+    same = numpy.zeros(len(found), dtype=bool)
+    one = number == 1
+    at = first[one]
+    same[one] = (times[at] == found.times[one]) & (
+        values[at] == found.values[one]
+    )
+    free: Array = (number == 0) | same | (found.every == MEASURE)
+    return free

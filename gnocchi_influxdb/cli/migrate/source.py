@@ -1,0 +1,166 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Reading what one of Gnocchi's own storage drivers has stored."""
+
+import logging
+import urllib.parse
+from typing import Any
+
+import numpy
+from gnocchi import carbonara
+from gnocchi import storage as gnocchi_storage
+from stevedore import driver
+from stevedore.exception import NoMatches
+
+from gnocchi_influxdb.aggregation import methods as aggregates
+from gnocchi_influxdb.cli.migrate import history
+from gnocchi_influxdb.cli.output import Failure
+
+LOG = logging.getLogger(__name__)
+
+
+class Source:
+    """A Gnocchi as it was before.
+
+    :param conf: the whole configuration.
+    :param name: of a storage driver, such as file or ceph.
+    """
+
+    def __init__(self, conf: Any, name: str) -> None:
+        self._name = name
+        self._conf = conf.storage
+        try:
+            self.driver = driver.DriverManager(
+                "gnocchi.storage",
+                name,
+                invoke_on_load=True,
+                invoke_args=(conf.storage,),
+            ).driver
+        except NoMatches:
+            raise Failure(
+                f"Gnocchi has no storage driver {name!r}, or what that needs"
+                " is not installed"
+            ) from None
+        except Exception as e:
+            # Each driver has exceptions of its own for what is missing.
+            raise Failure(
+                f"Gnocchi's storage driver {name!r} can't be used: {e}"
+            ) from None
+
+    def __str__(self) -> str:
+        if self._name != "redis":
+            return str(self.driver)
+        # Its own text is another one in each process, and may have the
+        # password in it.
+        url = urllib.parse.urlsplit(self._conf.redis_url)
+        query = urllib.parse.urlencode(
+            [
+                (key, value)
+                for key, value in urllib.parse.parse_qsl(url.query)
+                if key in ("db", "sentinel")
+            ]
+        )
+        host = url.netloc.rpartition("@")[2]
+        shown = urllib.parse.SplitResult(url.scheme, host, url.path, query, "")
+        return f"Redis: {shown.geturl()}"
+
+    def levels(self, metric: Any, method: str | None) -> list[history.Level]:
+        """All that is stored of a metric, the finest first.
+
+        :param method: the aggregation method whose values are taken.
+        :raises MetricDoesNotExist: nothing is.
+        """
+        policy = metric.archive_policy
+        # Asked for in any case: it is how to see whether there is a metric.
+        # Asking for its measures would make one.
+        methods = [method] if method else sorted(policy.aggregation_methods)
+        aggregations = [
+            policy.get_aggregation(one, item.granularity)
+            for one in methods[:1]
+            for item in sorted(policy.definition, key=lambda i: i.granularity)
+        ]
+        found = self.aggregated(metric, aggregations)
+        levels = []
+        for aggregation in aggregations if method else ():
+            series = found[aggregation]
+            every = aggregates.ns_of(aggregation.granularity)
+            times = as_ns(series.timestamps)
+            timespan = aggregation.timespan
+            levels.append(
+                history.Level(
+                    every,
+                    history.complete_from(
+                        int(times[-1]),
+                        None
+                        if timespan is None
+                        else aggregates.ns_of(timespan),
+                        every,
+                    )
+                    if len(times)
+                    else None,
+                    times,
+                    series.values,
+                )
+            )
+        measures = self._measures(metric)
+        return levels if measures is None else [measures, *levels]
+
+    def aggregated(
+        self, metric: Any, aggregations: list[Any]
+    ) -> dict[Any, Any]:
+        """Aggregated series: {aggregation: AggregatedTimeSerie}."""
+        found: dict[Any, Any] = self.driver.get_aggregated_measures(
+            {metric: aggregations}
+        )[metric]
+        return found
+
+    def _measures(self, metric: Any) -> history.Level | None:
+        """The measures of the back window, which Gnocchi keeps as they are."""
+        policy = metric.archive_policy
+        data = self.driver._get_or_create_unaggregated_timeseries([metric])[
+            metric
+        ]
+        if not data:
+            return None
+        block = policy.max_block_size
+        try:
+            series = carbonara.BoundTimeSerie.unserialize(
+                data, block, policy.back_window
+            )
+        except carbonara.InvalidData:
+            LOG.warning(
+                "The measures of the back window of metric %s can't be read;"
+                " its aggregates are taken instead",
+                metric.id,
+            )
+            return None
+        if not len(series):
+            return None
+        times = as_ns(series.timestamps)
+        every = aggregates.ns_of(block)
+        # Whole blocks are dropped. What is there is complete from the later
+        # of two on: where it should begin, and where it does: the back window
+        # may just have become longer.
+        begin = max(
+            as_ns(numpy.array([series.first_block_timestamp()]))[0],
+            aggregates.floor(int(times[0]), every),
+        )
+        return history.Level(history.MEASURE, int(begin), times, series.values)
+
+
+def as_ns(times: Any) -> history.Array:
+    """Times as int64, ns since the epoch."""
+    found: history.Array = times.astype("datetime64[ns]").astype("int64")
+    return found
+
+
+NO_METRIC = gnocchi_storage.MetricDoesNotExist

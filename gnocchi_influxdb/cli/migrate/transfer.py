@@ -1,0 +1,226 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Moving metrics, some at a time."""
+
+import dataclasses
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import manager as buckets_
+from gnocchi_influxdb.cli.migrate import history, source
+from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.maintenance import names
+from gnocchi_influxdb.read import fetcher
+from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.rollups import rollup_store
+from gnocchi_influxdb.wire import line_protocol, series
+from gnocchi_influxdb.write import writer
+
+LOG = logging.getLogger(__name__)
+
+_NS = 10**9
+#: Seconds by which a point has to be younger than the bucket's retention: the
+#: server compares when the point arrives.
+_MARGIN = 60
+
+
+@dataclasses.dataclass
+class Moved:
+    """What became of some metrics.
+
+    :ivar points: by metric; not of those that have no history at all.
+    :ivar measures: those of the points that are measures as they were sent.
+    :ivar empty: metrics that have no history at all.
+    :ivar too_old: points that their bucket does not keep.
+    :ivar not_finite: points that are NaN or infinite.
+    :ivar occupied: windows that have measures in InfluxDB already.
+    :ivar refused: points that InfluxDB refused, see the log.
+    :ivar failed: metrics that could not be read.
+    """
+
+    points: dict[uuid.UUID, int] = dataclasses.field(default_factory=dict)
+    measures: int = 0
+    empty: int = 0
+    too_old: int = 0
+    not_finite: int = 0
+    occupied: int = 0
+    refused: int = 0
+    failed: list[uuid.UUID] = dataclasses.field(default_factory=list)
+
+    def add(self, other: "Moved") -> None:
+        """Add up, all but `points`."""
+        for name in (
+            "measures",
+            "empty",
+            "too_old",
+            "not_finite",
+            "occupied",
+            "refused",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failed += other.failed
+
+
+class Transfer:
+    """Moves metrics; may be used by several threads at once.
+
+    :param conf: ``conf.storage``.
+    :param dry_run: read all, write nothing.
+    :param indexer: Gnocchi's, that knows what the metrics are called.
+    """
+
+    def __init__(
+        self,
+        origin: source.Source,
+        client: client_.Client,
+        buckets: buckets_.Buckets,
+        conf: Any,
+        dry_run: bool,
+        indexer: Any,
+    ) -> None:
+        self._origin = origin
+        self._client = client
+        self._buckets = buckets
+        self._batch_size = conf.influxdb_batch_size
+        self._timeout = conf.influxdb_timeout
+        self._asker = fetcher.Asker(
+            client,
+            buckets,
+            conf.influxdb_query_language,
+            rollup_store.Store(client, enabled=False),
+        )
+        self._infos = names.make(conf, client, buckets)
+        self._dry_run = dry_run
+        self._indexer = indexer
+
+    def move(self, policy: Any, metrics: Sequence[Any]) -> Moved:
+        """Move some metrics of one archive policy.
+
+        :raises InfluxDBError: not all may be moved.
+        """
+        moved = Moved()
+        found: dict[uuid.UUID, history.Points] = {}
+        for metric in metrics:
+            try:
+                here = self.planned(metric)
+            except exceptions.InfluxDBError:
+                raise
+            except source.NO_METRIC:
+                moved.empty += 1
+                continue
+            except Exception as e:
+                # One that can't be read must not hold up the others.
+                LOG.error("Metric %s can't be read: %r", metric.id, e)
+                moved.failed.append(metric.id)
+                continue
+            points, too_old, not_finite = history.storable(
+                here, self.oldest(policy)
+            )
+            moved.too_old += too_old
+            moved.not_finite += not_finite
+            found[metric.id] = points
+        self._leave_occupied(policy, found, moved)
+        # Reading some dozens of metrics may take its time.
+        for id_, points in found.items():
+            found[id_], too_old, _ = history.storable(
+                points, self.oldest(policy)
+            )
+            moved.too_old += too_old
+        for id_, points in found.items():
+            moved.points[id_] = len(points)
+            moved.measures += int((points.every == history.MEASURE).sum())
+        if not self._dry_run:
+            self._write(policy, found, moved)
+            if self._infos is not None:
+                self._infos.write(self._described(moved.points))
+        return moved
+
+    def _described(self, points: Mapping[uuid.UUID, int]) -> Iterator[Any]:
+        ids = [id_ for id_, number in points.items() if number]
+        if ids:
+            yield from self._indexer.list_metrics(
+                attribute_filter={"in": {"id": ids}}
+            )
+
+    def planned(self, metric: Any) -> history.Points:
+        """The points that a metric becomes."""
+        policy = metric.archive_policy
+        method = history.method(policy.aggregation_methods)
+        return history.points(self._origin.levels(metric, method))
+
+    def oldest(self, policy: Any) -> int:
+        """ns; the bucket of a policy does not keep what lies before it."""
+        kept = self._buckets.retention(policy)
+        return time.time_ns() - (kept - _MARGIN) * _NS if kept else 0
+
+    def stored(
+        self, policy: Any, ids: Sequence[uuid.UUID], start: int, stop: int
+    ) -> fetcher.Rows:
+        """Points that are in InfluxDB already."""
+        query = queries.Query(
+            self._buckets.name(policy), queries.POINTS, start, stop
+        )
+        (rows,) = self._asker.ask([(query, ids)])
+        return rows
+
+    def _leave_occupied(
+        self, policy: Any, found: dict[uuid.UUID, history.Points], moved: Moved
+    ) -> None:
+        windows = {
+            id_: points.where(points.every != history.MEASURE)
+            for id_, points in found.items()
+        }
+        windows = {
+            id_: points for id_, points in windows.items() if len(points)
+        }
+        if not windows:
+            return
+        start = min(int(points.times[0]) for points in windows.values())
+        stop = max(
+            int((points.times + points.every).max())
+            for points in windows.values()
+        )
+        there = self.stored(policy, list(windows), start, stop)
+        for id_, rows in there.items():
+            free = history.unoccupied(
+                found[id_], source.as_ns(rows["timestamps"]), rows["values"]
+            )
+            moved.occupied += int((~free).sum())
+            found[id_] = found[id_].where(free)
+
+    def _write(
+        self, policy: Any, found: dict[uuid.UUID, history.Points], moved: Moved
+    ) -> None:
+        def refused(number: int) -> None:
+            moved.refused += number
+
+        measures = []
+        for id_, points in found.items():
+            array = numpy.empty(len(points), dtype=series.DTYPE)
+            array["timestamps"] = points.times.astype("datetime64[ns]")
+            array["values"] = points.values
+            measures.append((id_, array))
+        ready, _ = line_protocol.collect(measures)
+        if len(ready):
+            writer.Writer(
+                self._client,
+                self._buckets,
+                self._batch_size,
+                self._timeout,
+                refused,
+            ).write(policy, ready)

@@ -1,0 +1,267 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Comparing what was moved with what it was moved from.
+
+Three things are told apart. What must be equal: each point, and each
+aggregate that its window's points still determine. What may differ, since
+Gnocchi has kept one value of a window and dropped its measures. And what
+can't be compared, because InfluxDB has got measures of its own in that
+window, or because it answers no more that far back.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy
+
+from gnocchi_influxdb import storage
+from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.cli.migrate import history, source, transfer
+from gnocchi_influxdb.wire import line_protocol as lp
+
+Array = history.Array
+
+#: Relative difference that comes from the order of additions.
+_TOLERANCE = 1e-9
+
+
+@dataclasses.dataclass
+class Compared:
+    """Windows of one granularity and method.
+
+    :ivar equal: of `windows`.
+    :ivar unavoidable: that differ, and may.
+    :ivar absent: that InfluxDB has no value of, and need not.
+    :ivar wrong: that differ or are absent, and must not.
+    :ivar own: not compared: InfluxDB has other measures there.
+    :ivar worst: largest relative difference of the unavoidable ones.
+    """
+
+    windows: int = 0
+    equal: int = 0
+    unavoidable: int = 0
+    absent: int = 0
+    wrong: int = 0
+    own: int = 0
+    worst: float = 0.0
+
+    def add(self, other: "Compared") -> None:
+        """Add up."""
+        self.windows += other.windows
+        self.equal += other.equal
+        self.unavoidable += other.unavoidable
+        self.absent += other.absent
+        self.wrong += other.wrong
+        self.own += other.own
+        self.worst = max(self.worst, other.worst)
+
+
+#: By granularity, ns, and method. A granularity of 0 are the points.
+Result = dict[tuple[int, str], Compared]
+
+POINTS = (0, "points")
+
+
+class Verifier:
+    """Compares metrics; may be used by several threads at once."""
+
+    def __init__(
+        self, origin: source.Source, moving: transfer.Transfer, conf: Any
+    ) -> None:
+        self._origin = origin
+        self._moving = moving
+        self._target = storage.InfluxDBStorage(conf)
+
+    def compare(self, metric: Any) -> Result:
+        """Compare all that both can answer of a metric."""
+        policy = metric.archive_policy
+        try:
+            planned = self._moving.planned(metric)
+        except source.NO_METRIC:
+            return {}
+        oldest = self._moving.oldest(policy)
+        planned, _, _ = history.storable(planned, oldest)
+        if not len(planned):
+            return {}
+        rows = self._moving.stored(policy, [metric.id], 0, lp.MAX_TIME).get(
+            metric.id
+        )
+        if rows is None:
+            missing = Compared(len(planned), wrong=len(planned))
+            return {POINTS: missing}
+        there = history.Points(
+            source.as_ns(rows["timestamps"]),
+            rows["values"],
+            numpy.zeros(len(rows), dtype="int64"),
+        )
+        result: Result = {POINTS: _points(planned, there)}
+        aggregations = policy.aggregations
+        before = self._origin.aggregated(metric, aggregations)
+        after = self._target.get_aggregated_measures({metric: aggregations})[
+            metric
+        ]
+        method = history.method(policy.aggregation_methods)
+        for aggregation in aggregations:
+            result[
+                methods.ns_of(aggregation.granularity), aggregation.method
+            ] = _aggregation(
+                aggregation,
+                method,
+                planned,
+                there,
+                before[aggregation],
+                after[aggregation],
+                oldest,
+            )
+        return result
+
+
+def _points(planned: history.Points, there: history.Points) -> Compared:
+    """Whether the points are there."""
+    equal, own = _fate(planned, there)
+    return Compared(
+        len(planned),
+        equal=int(equal.sum()),
+        wrong=int((~equal & ~own).sum()),
+        own=int(own.sum()),
+    )
+
+
+def _fate(
+    planned: history.Points, there: history.Points
+) -> tuple[Array, Array]:
+    """Which points are there, and which gave way to measures.
+
+    One that is there with another value, alone in its window, is neither: a
+    measure would have to have come for just that nanosecond.
+    """
+    at = numpy.searchsorted(there.times, planned.times)
+    after = numpy.searchsorted(there.times, planned.times + planned.every)
+    alone = after - at <= 1
+    at = numpy.minimum(at, len(there) - 1)
+    present = there.times[at] == planned.times
+    equal = present & (there.values[at] == planned.values)
+    free = history.unoccupied(planned, there.times, there.values)
+    return equal, ~equal & ~free & ~(present & alone)
+
+
+def _aggregation(
+    aggregation: Any,
+    method: str | None,
+    planned: history.Points,
+    there: history.Points,
+    before: Any,
+    after: Any,
+    oldest: int,
+) -> Compared:
+    every = methods.ns_of(aggregation.granularity)
+    times, values = source.as_ns(before.timestamps), before.values
+    if aggregation.timespan is not None:
+        # Counted from the newest window, which may be newer by now.
+        newest = methods.floor(int(there.times[-1]), every)
+        answered = times > newest - methods.ns_of(aggregation.timespan)
+        times, values = times[answered], values[answered]
+    ours = _window(planned, times, every)
+    theirs = _window(there, times, every)
+    gave_way = numpy.append(0, numpy.cumsum(_fate(planned, there)[1]))
+    own = (theirs.number != ours.number) | (
+        gave_way[ours.stop] != gave_way[ours.start]
+    )
+    exact = _is_exact(aggregation, method, planned, ours, every)
+    if aggregation.method == method:
+        # A value of which nothing was moved has been forgotten.
+        exact |= (
+            ~history.covered(planned, times, every)
+            & (times >= oldest)
+            & numpy.isfinite(values)
+        )
+    exact &= ~own
+    at, found = _find(source.as_ns(after.timestamps), times)
+    difference = numpy.full(len(times), numpy.inf)
+    difference[found] = _difference(values[found], after.values[at[found]])
+    equal = (difference <= _TOLERANCE) & ~own
+    may_differ = ~equal & ~exact & ~own
+    absent = may_differ & ~found
+    unavoidable = may_differ & found
+    finite = difference[unavoidable & numpy.isfinite(difference)]
+    return Compared(
+        len(times),
+        equal=int(equal.sum()),
+        unavoidable=int(unavoidable.sum()),
+        absent=int(absent.sum()),
+        wrong=int((~equal & exact).sum()),
+        own=int(own.sum()),
+        worst=float(finite.max()) if len(finite) else 0.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Windows:
+    """Positions of the points of each window."""
+
+    start: Array
+    stop: Array
+
+    @property
+    def number(self) -> Array:
+        """Number of points of each."""
+        number: Array = self.stop - self.start
+        return number
+
+
+def _window(points: history.Points, times: Array, every: int) -> _Windows:
+    return _Windows(
+        numpy.searchsorted(points.times, times),
+        numpy.searchsorted(points.times, times + every),
+    )
+
+
+def _is_exact(
+    aggregation: Any,
+    method: str | None,
+    planned: history.Points,
+    windows: _Windows,
+    every: int,
+) -> Array:
+    """In which windows the points determine the aggregate.
+
+    Where all points are measures; and where the one point is this aggregate.
+    A rate needs the window before, too, and Gnocchi has computed it from what
+    it was given at a time, so there is nothing that it must be.
+    """
+    if methods.is_rate(aggregation.method):
+        return numpy.zeros(len(windows.start), dtype=bool)
+    moved = numpy.append(0, numpy.cumsum(planned.every != history.MEASURE))
+    number = windows.number
+    exact: Array = (number > 0) & (moved[windows.stop] == moved[windows.start])
+    if aggregation.method == method:
+        one = number == 1
+        same = numpy.zeros(len(one), dtype=bool)
+        same[one] = planned.every[windows.start[one]] == every
+        exact |= same
+    return exact
+
+
+def _find(times: Array, wanted: Array) -> tuple[Array, Array]:
+    """Positions of times in others, and which there are."""
+    at = numpy.searchsorted(times, wanted)
+    found = at < len(times)
+    found[found] = times[at[found]] == wanted[found]
+    return at, found
+
+
+def _difference(one: Array, other: Array) -> Array:
+    """Relative difference."""
+    scale = numpy.maximum(numpy.abs(one), numpy.abs(other))
+    scale[scale == 0] = 1.0
+    difference: Array = numpy.abs(one - other) / scale
+    return difference

@@ -1,0 +1,225 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the indexer has to know of new measures, told in batches.
+
+Gnocchi updates the indexer a metric at a time: an UPDATE in a transaction of
+its own, then a SELECT of the metric's resource. Here a few statements do it
+for a thousand metrics, with the same outcome:
+
+* ``last_measure_timestamp`` is the present time,
+* ``needs_raw_data_truncation`` is cleared where it was set,
+* a resource that had ended, but not after the newest measure, is restored.
+
+An UPDATE of one row never deadlocks; one of a thousand rows can, and
+PostgreSQL is free to lock them in any order. The victim may be the other
+side, and not every statement of Gnocchi's is retried (changing the
+back window of an archive policy is not). So a batch never waits for a row
+while it holds others: it skips those that are locked and comes back for
+them. Database servers that cannot skip get the rows locked in the order of
+their ids, and a deadlock is retried there.
+"""
+
+import datetime
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy
+import sqlalchemy
+from gnocchi import utils
+from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
+
+from gnocchi_influxdb.indexer import postgresql, restore
+
+#: Most rows that one statement or one transaction names.
+CHUNK_SIZE = 1000
+
+#: The first versions that know ``SKIP LOCKED``.
+_SKIP_LOCKED_SINCE = {
+    "postgresql": (9, 5),
+    "mysql": (8, 0, 1),
+    "mariadb": (10, 6),
+}
+
+#: InnoDB locks each row that it goes through, not only those it is asked for:
+#: of a table that is not much larger than a batch all of them, and by way of
+#: the index on the status it deadlocks even on a single row.
+_BY_ID = "FORCE INDEX (PRIMARY)"
+_WITH_INNODB = ("mysql", "mariadb")
+
+
+class Metric(Protocol):
+    """The attributes of ``gnocchi.indexer.Metric`` that matter here."""
+
+    id: uuid.UUID
+    resource_id: uuid.UUID | None
+    needs_raw_data_truncation: bool
+
+
+_M = TypeVar("_M", bound=Metric)
+
+
+def update_metadata(
+    indexer: Any,
+    metrics_and_latest: Mapping[_M, numpy.datetime64],
+    fallback: Callable[[_M], None],
+) -> None:
+    """Tell the indexer which metrics have just received measures.
+
+    Metrics and resources that were deleted in the meantime are skipped.
+    Several threads and processes may do this for the same metrics at the
+    same time.
+
+    :param indexer: the indexer driver
+    :param metrics_and_latest: the timestamp of each metric's newest measure
+    :param fallback: does the same for one metric; called for each of them
+                     when the indexer is not Gnocchi's SQLAlchemy driver
+    :raises oslo_db.exception.DBError: what was done until then stays done,
+                                       and doing all of it again is harmless
+    """
+    if not _takes_batches(indexer):
+        for metric in metrics_and_latest:
+            fallback(metric)
+        return
+
+    truncated: dict[uuid.UUID, bool] = {}
+    may_have_ended: set[uuid.UUID] = set()
+    for metric in metrics_and_latest:
+        ended = getattr(metric, "may_have_ended", None)
+        if ended is None:  # Else `resolve` has updated its row.
+            truncated[metric.id] = truncated.get(metric.id, False) or bool(
+                metric.needs_raw_data_truncation
+            )
+        elif ended:
+            may_have_ended.add(metric.id)
+    for ids in utils.grouper(truncated, CHUNK_SIZE):
+        may_have_ended |= _record_measures(indexer, ids, truncated)
+
+    newest: dict[uuid.UUID, numpy.datetime64] = {}
+    for metric in metrics_and_latest if may_have_ended else ():
+        resource_id = metric.resource_id
+        if resource_id is not None and metric.id in may_have_ended:
+            latest = metrics_and_latest[metric]
+            newest[resource_id] = max(newest.get(resource_id, latest), latest)
+    restore.restore_resources(indexer, newest, CHUNK_SIZE)
+
+
+def _takes_batches(indexer: Any) -> bool:
+    """Tell whether the indexer is the SQLAlchemy driver as we know it."""
+    columns = sqlalchemy_indexer.Metric.__table__.c
+    return (
+        isinstance(indexer, sqlalchemy_indexer.SQLAlchemyIndexer)
+        and hasattr(getattr(indexer, "facade", None), "writer")
+        and "last_measure_timestamp" in columns
+        and "needs_raw_data_truncation" in columns
+    )
+
+
+def _record_measures(
+    indexer: Any,
+    ids: Sequence[uuid.UUID],
+    truncated: Mapping[uuid.UUID, bool],
+) -> set[uuid.UUID]:
+    """Update the rows of at most ``CHUNK_SIZE`` metrics.
+
+    :returns: the metrics that exist and whose resource may have ended
+    """
+    update_rows = sqlalchemy_indexer.retry_on_deadlock(_update_rows)
+    may_have_ended: set[uuid.UUID] = set()
+    pending = list(ids)
+    while pending:
+        updated = update_rows(indexer, pending, truncated)
+        may_have_ended |= updated.may_have_ended
+        if len(updated.metrics) == len(pending):
+            break
+        pending = _existing(
+            indexer, [id_ for id_ in pending if id_ not in updated.metrics]
+        )
+        if pending:
+            # Wait for one. Whoever holds it often holds the others, too:
+            # once it is free, it is worth trying all of them again.
+            updated = update_rows(indexer, pending[:1], truncated)
+            may_have_ended |= updated.may_have_ended
+            pending = pending[1:]
+    return may_have_ended
+
+
+def _update_rows(
+    indexer: Any,
+    ids: Sequence[uuid.UUID],
+    truncated: Mapping[uuid.UUID, bool],
+) -> postgresql.Updated:
+    """Update metrics in one transaction.
+
+    Of several metrics, those whose rows are locked are left out where the
+    server is able to; a single one is waited for.
+    """
+    table = sqlalchemy_indexer.Metric.__table__
+    # As in Gnocchi: naive, and UTC.
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    with indexer.facade.writer() as session:
+        dialect = session.bind.dialect
+        can_skip = _can_skip_locked(dialect)
+        if can_skip and _takes_one_statement(dialect):
+            clear = [id_ for id_ in ids if truncated[id_]]
+            return postgresql.update(session, ids, clear, now)
+        locked = _lock_rows(session, ids, can_skip and len(ids) > 1)
+        values: dict[str, Any] = {"last_measure_timestamp": now}
+        for clear_ in False, True:
+            if clear_:
+                values["needs_raw_data_truncation"] = False
+            group = [id_ for id_ in locked if truncated[id_] is clear_]
+            if group:
+                update = sqlalchemy.update(table)
+                for name in _WITH_INNODB:
+                    update = update.with_hint(_BY_ID, dialect_name=name)
+                session.execute(
+                    update.where(table.c.id.in_(group)).values(values)
+                )
+    return postgresql.Updated(set(locked), set(locked))
+
+
+def _lock_rows(
+    session: Any, ids: Sequence[uuid.UUID], skip_locked: bool
+) -> list[uuid.UUID]:
+    table = sqlalchemy_indexer.Metric.__table__
+    rows = (
+        sqlalchemy.select(table.c.id, table.c.status)
+        .where(table.c.id.in_(ids))
+        .order_by(table.c.id)
+        # With key_share this is the very lock an UPDATE takes.
+        .with_for_update(key_share=True, skip_locked=skip_locked)
+    )
+    for name in _WITH_INNODB:
+        rows = rows.with_hint(table, _BY_ID, name)
+    return [row.id for row in session.execute(rows) if row.status == "active"]
+
+
+def _can_skip_locked(dialect: Any) -> bool:
+    server = "mariadb" if getattr(dialect, "is_mariadb", 0) else dialect.name
+    since = _SKIP_LOCKED_SINCE.get(server)
+    return since is not None and dialect.server_version_info >= since
+
+
+def _takes_one_statement(dialect: Any) -> bool:
+    return bool(dialect.name == "postgresql")
+
+
+def _existing(indexer: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    table = sqlalchemy_indexer.Metric.__table__
+    with indexer.facade.independent_reader() as session:
+        rows = (
+            sqlalchemy.select(table.c.id)
+            .where(table.c.id.in_(ids), table.c.status == "active")
+            .order_by(table.c.id)
+        )
+        return list(session.scalars(rows))

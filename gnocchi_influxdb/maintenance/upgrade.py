@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What gnocchi-upgrade looks at."""
+
+import logging
+from typing import Any
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.client import server as servers
+from gnocchi_influxdb.wire import influxql, influxql_rows
+
+LOG = logging.getLogger(__name__)
+
+#: The oldest releases that the driver is tested with.
+OLDEST = {2: (2, 7), 1: (1, 8)}
+
+# MessagePack ends at the first duration of a configuration.
+_JSON = "application/json"
+
+_SUPPORTED = "InfluxDB 2.7 or a later 2.x, or 1.8 or a later 1.x"
+
+
+def check(client: client_.Client, conf: Any) -> None:
+    """Find out whether this is a server that the driver can work with.
+
+    :param conf: the group of options that the client was made with.
+    :raises InfluxDBError: it is not; the message says what to do.
+    """
+    server = client.server()
+    release = server.release()
+    if release is None:
+        raise exceptions.ConfigurationError(
+            f"{client.url} ([storage] influxdb_url) does not say that it is"
+            " InfluxDB"
+        )
+    _check_release(client, conf, server, release)
+    if client.is_1x:
+        _check_1x(client, conf, server)
+        return
+    if not conf.influxdb_token:
+        raise exceptions.ConfigurationError(
+            "[storage] influxdb_token is not set; make a token with: influx"
+            f" auth create --org {client.org} --read-buckets"
+            " --write-buckets --read-orgs"
+        )
+    client.org_id()
+    LOG.info("Storing measures in %s at %s", server, client)
+
+
+def _check_release(
+    client: client_.Client,
+    conf: Any,
+    server: servers.Server,
+    release: tuple[int, int],
+) -> None:
+    found = f"{client.url} ([storage] influxdb_url) is {server}"
+    prefix = conf.influxdb_bucket_prefix
+    if release[0] not in OLDEST:
+        raise exceptions.ConfigurationError(
+            f"{found}; this driver needs {_SUPPORTED}"
+        )
+    if release[0] == 1 and not client.is_1x:
+        raise exceptions.ConfigurationError(
+            f"{found}, where an archive policy is a retention policy of a"
+            " database: set [storage] influxdb_bucket_prefix = gnocchi/ for"
+            f" the database gnocchi; it is {prefix!r}"
+        )
+    if release[0] == 2 and client.is_1x:
+        raise exceptions.ConfigurationError(
+            f"{found}, which has no databases with retention policies as"
+            f" [storage] influxdb_bucket_prefix = {prefix} asks for: set it"
+            " to a prefix without a slash, such as gnocchi-"
+        )
+    if release < OLDEST[release[0]]:
+        LOG.warning(
+            "InfluxDB at %s is %s; this driver is tested with %d.%d and later",
+            client.url,
+            server.version,
+            *OLDEST[release[0]],
+        )
+
+
+def _check_1x(
+    client: client_.Client, conf: Any, server: servers.Server
+) -> None:
+    # Everybody may ask that, and sees what there is for the token.
+    influxql_rows.series(
+        client.influxql(conf.influxdb_bucket_prefix, influxql.SHOW_DATABASES)
+    )
+    flux = client.has_flux()
+    if not flux and conf.influxdb_query_language == "flux":
+        raise exceptions.ConfigurationError(
+            f"{server} at {client.url} has no Flux for [storage]"
+            " influxdb_query_language = flux: set that to auto, or"
+            " flux-enabled = true in the [http] section of its configuration"
+        )
+    for limit in limits(client):
+        LOG.warning("InfluxDB at %s: %s", client.url, limit)
+    LOG.info(
+        "Storing measures in %s %s Flux at %s",
+        server,
+        "with" if flux else "without",
+        client,
+    )
+
+
+def limits(client: client_.Client) -> list[str]:
+    """Limits in the configuration of a 1.x that Gnocchi may come up against.
+
+    :return: sentences; none where the token may not see the configuration.
+    """
+    try:
+        found = influxql_rows.series(
+            client.influxql("/", influxql.SHOW_DIAGNOSTICS, _JSON)
+        )
+    except exceptions.ForbiddenError:
+        return []
+    settings = {
+        name: value
+        for series in found
+        if series.get("name") in ("config-data", "config-httpd")
+        for row in series.get("values") or ()
+        for name, value in zip(series["columns"], row, strict=True)
+    }
+    said = []
+    if settings.get("max-row-limit"):
+        said.append(
+            f"max-row-limit = {settings['max-row-limit']} cuts off answers,"
+            " some of them without a word; set it to 0"
+        )
+    shards = influxql_rows.series(
+        client.influxql("/", influxql.SHOW_SHARDS, _JSON)
+    )
+    indexes = {shard.get("tags", {}).get("indexType") for shard in shards}
+    if "inmem" in indexes or not indexes:
+        said += [
+            f"{limit} = {settings[limit]}: with index-version = inmem it"
+            " can't hold more metrics; set that to tsi1, which is better for"
+            " many series anyway, or the limit to 0"
+            for limit in ("max-values-per-tag", "max-series-per-database")
+            if settings.get(limit)
+        ]
+    return said

@@ -1,0 +1,146 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""One query to one server, in the language that it answers sooner, or in the
+one that is left.
+"""
+
+import logging
+import uuid
+from collections.abc import Sequence
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import type_conflicts
+from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.read import coalescing, cost
+from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.wire import flux_response, influxql_points
+
+LOG = logging.getLogger(__name__)
+
+
+class Languages:
+    """Flux and InfluxQL.
+
+    :param language: flux, influxql, or auto for the faster one.
+    """
+
+    def __init__(self, client: client_.Client, language: str) -> None:
+        self._client = client
+        self._language = language
+        # Buckets that /query does not show, and Flux does.
+        self._flux_only: set[str] = set()
+        self._conflicts = type_conflicts.Watch(client)
+
+    @property
+    def has_influxql(self) -> bool:
+        """Whether InfluxQL may be asked at all."""
+        return self._language != "flux"
+
+    def are_both(self, bucket: str) -> bool:
+        """Whether the faster one may be chosen for a bucket."""
+        return self._language == "auto" and bucket not in self._flux_only
+
+    def ask(
+        self, query: queries.Query, ids: Sequence[uuid.UUID]
+    ) -> coalescing.Rows:
+        """Answer one query; metrics without any rows are absent.
+
+        :raises InfluxDBError: there is no whole answer.
+        """
+        # Another thread may change it meanwhile.
+        language = self._language
+        if self._prefers_influxql(query, len(ids)):
+            try:
+                return self._in_influxql(query, ids)
+            except exceptions.ConfigurationError as e:
+                if language == "influxql" or self._client.is_1x:
+                    raise
+                rows = self._in_flux(query, ids)
+                if self._language != "flux":
+                    self._language = "flux"
+                    LOG.warning("All is asked in Flux from now on: %s", e)
+                return rows
+            except exceptions.BucketNotFoundError:
+                if self._client.is_1x:
+                    return {}  # It hides nothing: that is a 403.
+                if language != "influxql":
+                    rows = self._in_flux(query, ids)
+                    if rows:
+                        self._flux_only.add(query.bucket)
+                    return rows
+                if self._is_absent(query.bucket):
+                    return {}
+                raise exceptions.AccessError(
+                    f"InfluxDB at {self._client.url} has the bucket"
+                    f" {query.bucket!r}, but does not show it to InfluxQL"
+                    " with the token in [storage] influxdb_token; [storage]"
+                    " influxdb_query_language = flux does not need that"
+                ) from None
+        return self._in_flux(query, ids)
+
+    def _prefers_influxql(self, query: queries.Query, metrics: int) -> bool:
+        if self._language != "auto":
+            return self._language == "influxql"
+        if self._client.is_1x:
+            # Its Flux reads all points and makes windows of them then.
+            return True
+        if query.bucket in self._flux_only:
+            return False
+        return cost.takes_influxql(query, metrics)
+
+    def _in_influxql(
+        self, query: queries.Query, ids: Sequence[uuid.UUID]
+    ) -> coalescing.Rows:
+        statement, column = query.influxql(ids, self._client.may_be_cluster)
+        body = self._client.influxql(query.bucket, statement)
+        (answer,) = influxql_points.parse_influxql(body, [[column]])
+        return answer[column]
+
+    def _in_flux(
+        self, query: queries.Query, ids: Sequence[uuid.UUID]
+    ) -> coalescing.Rows:
+        if self._conflicts.other_types(query.bucket):
+            # Flux would leave out the later shards without a word.
+            if self._language == "flux":
+                raise exceptions.QueryError(
+                    f"Bucket {query.bucket} of InfluxDB at"
+                    f" {self._client.url} holds values of another type that"
+                    " somebody else has written, so not all can be read in"
+                    " Flux; [storage] influxdb_query_language = auto can"
+                )
+            return self._in_influxql(query, ids)
+        text = query.flux(ids)
+        stream = flux_response.Stream()
+        try:
+            self._client.query(text, stream)
+        except exceptions.BucketNotFoundError:
+            if self._is_absent(query.bucket):
+                return {}
+            try:
+                self._client.query(text, stream)  # made in between?
+            except exceptions.BucketNotFoundError as e:
+                raise exceptions.AccessError(
+                    f"{e}: it is there, but the token in [storage]"
+                    " influxdb_token may not read it"
+                ) from None
+        return stream.close()
+
+    def _is_absent(self, bucket: str) -> bool:
+        """Whether a bucket that is not found is not hidden from the token.
+
+        :raises AccessError: it is.
+        """
+        try:
+            self._client.probe(bucket)
+        except exceptions.BucketNotFoundError:
+            return True
+        return False

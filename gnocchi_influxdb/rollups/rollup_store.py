@@ -1,0 +1,149 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Rollups in InfluxDB: reading and writing what was computed once.
+
+Nothing depends on them: what is not kept is computed from the points. So what
+fails is logged, and InfluxDB is not asked about them for some minutes.
+"""
+
+import dataclasses
+import logging
+import math
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.client import client
+from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.rollups import rollup_lines, rollup_response
+from gnocchi_influxdb.wire import influxql
+
+LOG = logging.getLogger(__name__)
+
+_PAUSE = 300  # s
+_REQUEST = 4 << 20  # bytes
+# Somebody waits who has his answer already, so not for long, seconds.
+_TIMEOUT = 5.0
+# Seconds between two looks at InfluxDB's clock.
+_LOOK_AGAIN = 600
+# A Date has whole seconds, and is some time under way.
+_APART = rollup_lines.SKEW / 1e9 + 2.0
+
+
+class Store:
+    """What is kept in one InfluxDB.
+
+    :param client: one that repeats requests, or does not.
+    :param enabled: whether there is to be any.
+    """
+
+    def __init__(self, client: client.Client, enabled: bool) -> None:
+        self._client = client
+        # The copies of a cluster may differ for a while, and what was
+        # computed from one that is behind would stay.
+        self._enabled = enabled and not client.is_1x
+        self._paused_until = -math.inf
+        self._writing = client.once(_TIMEOUT)
+        # When the clock was seen to be right, by two clocks.
+        self._looked = (-math.inf, -math.inf)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is worth asking."""
+        return self._enabled and time.monotonic() >= self._paused_until
+
+    def ask(
+        self, query: queries.Query, metrics: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, rollup_response.Kept]:
+        """What is kept of some metrics, and what the query's tail asks for.
+
+        :raises UnavailableError: nothing else can be read now, either.
+        """
+        try:
+            try:
+                return self._ask(query, metrics)
+            except exceptions.QueryError:
+                if query.tail is None:
+                    raise
+                # InfluxDB does not say what is wrong with the first of two
+                # statements, but that it was "not executed".
+                alone = dataclasses.replace(query, tail=None)
+                return self._ask(alone, metrics)
+        except exceptions.UnavailableError:
+            raise
+        except exceptions.BucketNotFoundError:
+            return {}  # Not made yet, or not for InfluxQL to see.
+        except exceptions.InfluxDBError as e:
+            self._pause("read", e)
+            return {}
+
+    def _ask(
+        self, query: queries.Query, metrics: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, rollup_response.Kept]:
+        blocks = query.blocks
+        if blocks is None:
+            raise ValueError("no range")
+        statement = influxql.rollups(
+            metrics, query.fields, blocks.first - blocks.reach, blocks.stop
+        )
+        column = None
+        if query.tail is not None:
+            tail, column = query.tail.influxql(metrics)
+            statement = f"{statement}; {tail}"
+        body = self._client.influxql(query.bucket, statement)
+        return rollup_response.parse(body, query.fields, blocks, column)
+
+    def keep(self, bucket: str, lines: Iterable[bytes]) -> None:
+        """Write lines of `rollup_lines.encode`. Never raises.
+
+        Not if this machine's clock may be wrong: what is taken for over may
+        not be, and would be kept as it is.
+        """
+        try:
+            self._look_at_clock()
+            part: list[bytes] = []
+            for of_metric in lines:
+                part.append(of_metric)
+                if sum(map(len, part)) > _REQUEST:
+                    self._writing.write(bucket, b"".join(part))
+                    part = []
+            if part:
+                self._writing.write(bucket, b"".join(part))
+        except exceptions.InfluxDBError as e:
+            self._pause("written", e)
+
+    def _look_at_clock(self) -> None:
+        """:raises ConfigurationError: it differs too much from InfluxDB's."""
+        looked, since = self._looked
+        now, wall = time.monotonic(), time.time()
+        # Set meanwhile, it goes on by more or less than the other one.
+        if now - looked < _LOOK_AGAIN and abs(wall - now - since) < 1:
+            return
+        date = self._writing.server().date
+        if date is not None and abs(wall - date) > _APART:
+            raise exceptions.ConfigurationError(
+                f"The clock of this machine is {abs(wall - date):.0f} s"
+                f" {'ahead of' if wall > date else 'behind'} that of InfluxDB"
+                f" at {self._client.url}. Run an NTP client on both machines"
+            )
+        self._looked = now, wall - now
+
+    def _pause(self, what: str, error: Exception) -> None:
+        self._paused_until = time.monotonic() + _PAUSE
+        LOG.warning(
+            "Rollups can't be %s, so aggregates are computed anew for %d"
+            " minutes: %s",
+            what,
+            _PAUSE // 60,
+            error,
+        )

@@ -1,0 +1,233 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Text of InfluxQL statements (pure), with the interface of `flux`.
+
+The bucket is no part of a statement: it is the database that the request
+names. Each statement answers one column, `column(function)`, grouped by the
+tag `metric`.
+
+https://docs.influxdata.com/influxdb/v1/query_language/spec/
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+
+from gnocchi_influxdb.rollups import rollup_lines
+from gnocchi_influxdb.wire import info_lines
+from gnocchi_influxdb.wire import line_protocol as lp
+
+#: Functions that InfluxDB applies to windows.
+WINDOW_FUNCTIONS = frozenset(
+    ["mean", "sum", "count", "min", "max", "first", "last"]
+)
+
+#: Column of an answer that holds points.
+POINTS = lp.FIELD
+
+#: Fields and their types, one row for each type that a field has in a shard.
+FIELD_TYPES = f'SHOW FIELD KEYS FROM "{lp.MEASUREMENT}"'
+
+
+_GROUP = 10
+
+
+def windows(
+    metrics: Sequence[uuid.UUID],
+    start: int | None,
+    stop: int | None,
+    every: int,
+    function: str,
+    is_cluster: bool = False,
+) -> str:
+    """One value a window: the windows of `every` ns since the epoch.
+
+    :param start: ns since the epoch, a multiple of `every`; None: from the
+        first point.
+    :param stop: ns since the epoch, exclusive, a multiple of `every`; None:
+        to the last point.
+    :param function: one of `WINDOW_FUNCTIONS`; the column of the answer has
+        its name.
+    :param is_cluster: whether it is for a cluster of InfluxDB 1.8. Asked for
+        a count, its nodes without the series answer an empty iterator of
+        floats, and what the others answer, integers, is dropped for it. So
+        the points are counted by the node that is asked.
+    """
+    if function not in WINDOW_FUNCTIONS:
+        raise ValueError(f"not a window function: {function!r}")
+    if stop is None:
+        # Not the present, which is what InfluxQL takes for granted.
+        stop = lp.last_window(every)
+    source = _source(metrics, start, stop)
+    if is_cluster and function == "count":
+        source = (
+            f' FROM (SELECT "{lp.FIELD}"{source}) WHERE {_within(start, stop)}'
+        )
+    return (
+        f'SELECT {function}("{lp.FIELD}"){source}'
+        + f' GROUP BY time({every:d}ns), "{lp.TAG}" fill(none)'
+    )
+
+
+def points(
+    metrics: Sequence[uuid.UUID],
+    start: int | None,
+    stop: int | None,
+    limit: int | None = None,
+) -> str:
+    """The points themselves, in the column `POINTS`.
+
+    :param start: ns since the epoch, None: from the first point.
+    :param stop: ns since the epoch, exclusive, None: to the last point.
+    :param limit: number of points of each metric, the oldest ones.
+    """
+    return (
+        f'SELECT "{lp.FIELD}"'
+        + _source(metrics, start, stop)
+        + f' GROUP BY "{lp.TAG}"'
+        + ("" if limit is None else f" LIMIT {limit:d}")
+    )
+
+
+def newest(metrics: Sequence[uuid.UUID]) -> str:
+    """The newest point of each metric, in the column `last`."""
+    return (
+        f'SELECT last("{lp.FIELD}")'
+        + _source(metrics, None, None)
+        + f' GROUP BY "{lp.TAG}"'
+    )
+
+
+def rollups(
+    metrics: Iterable[uuid.UUID],
+    fields: Iterable[str],
+    start: int,
+    stop: int,
+) -> str:
+    """What is kept of blocks, and which days had late measures.
+
+    The columns are `rollup_lines.MARK` and the fields.
+
+    :param start: ns since the epoch, of the first block.
+    :param stop: ns since the epoch, end of the last block.
+    """
+    columns = ", ".join(map(identifier, [rollup_lines.MARK, *fields]))
+    # The mark of a day is at its start.
+    first = rollup_lines.place(start // rollup_lines.DAY * rollup_lines.DAY)
+    return (
+        f'SELECT {columns} FROM "{rollup_lines.MEASUREMENT}"'
+        f" WHERE {_any_of(metrics)}"
+        f" AND time >= {first:d} AND time < {rollup_lines.place(stop) + 1:d}"
+        f' GROUP BY "{lp.TAG}"'
+    )
+
+
+def infos(metrics: Iterable[uuid.UUID], is_cluster: bool = False) -> str:
+    """How many times each was told what it is called (column `count`).
+
+    :param is_cluster: as for `windows`.
+    """
+    source = f'"{info_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
+    if is_cluster:
+        source = f'(SELECT "name" FROM {source})'
+    return f'SELECT count("name") FROM {source} GROUP BY "{lp.TAG}"'
+
+
+def delete(metrics: Iterable[uuid.UUID]) -> str:
+    """Delete all points of some metrics, their rollups and their names."""
+    # It costs no more than for one of the measurements.
+    return (
+        f'DELETE FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}",'
+        f' "{rollup_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
+    )
+
+
+# Management, on InfluxDB 1.x ------------------------------------------------
+
+SHOW_DATABASES = "SHOW DATABASES"
+#: Only an administrator may ask these.
+SHOW_USERS = "SHOW USERS"
+SHOW_DIAGNOSTICS = "SHOW DIAGNOSTICS"
+#: One series for each shard; its index is in the tags.
+SHOW_SHARDS = "SHOW STATS FOR 'shard'"
+
+
+def show_policies(database: str) -> str:
+    """List the retention policies of a database."""
+    return f"SHOW RETENTION POLICIES ON {identifier(database)}"
+
+
+def create_database(database: str) -> str:
+    """Make a database, unless it is there."""
+    return f"CREATE DATABASE {identifier(database)}"
+
+
+def create_policy(
+    database: str, name: str, seconds: int, shard_seconds: int, copies: int
+) -> str:
+    """Make a retention policy, unless the very same one is there.
+
+    :param seconds: that points are kept, 0 for ever.
+    """
+    return (
+        f"CREATE RETENTION POLICY {identifier(name)}"
+        f" ON {identifier(database)} DURATION {_duration(seconds)}"
+        f" REPLICATION {copies:d} SHARD DURATION {_duration(shard_seconds)}"
+    )
+
+
+def alter_policy(
+    database: str, name: str, seconds: int, shard_seconds: int
+) -> str:
+    """Change a retention policy; it keeps its number of copies."""
+    return (
+        f"ALTER RETENTION POLICY {identifier(name)}"
+        f" ON {identifier(database)} DURATION {_duration(seconds)}"
+        f" SHARD DURATION {_duration(shard_seconds)}"
+    )
+
+
+def identifier(name: str) -> str:
+    """A name as InfluxQL quotes it."""
+    escaped = name.translate({92: r"\\", 34: r"\"", 10: r"\n"})
+    return f'"{escaped}"'
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds:d}s" if seconds else "INF"
+
+
+def _source(
+    metrics: Iterable[uuid.UUID], start: int | None, stop: int | None
+) -> str:
+    return (
+        f' FROM "{lp.MEASUREMENT}" WHERE {_any_of(metrics)}'
+        f" AND {_within(start, stop)}"
+    )
+
+
+def _within(start: int | None, stop: int | None) -> str:
+    return (
+        f"time >= {0 if start is None else start:d}"
+        f" AND time < {lp.MAX_TIME if stop is None else stop:d}"
+    )
+
+
+def _any_of(metrics: Iterable[uuid.UUID]) -> str:
+    # A UUID object has nothing but hexadecimal digits and dashes to give.
+    terms = [f"\"{lp.TAG}\" = '{metric}'" for metric in metrics]
+    # InfluxDB joins what an OR has on its left to each term on its right: a
+    # chain of a hundred costs it 8 ms, groups of ten 5 ms.
+    groups = [
+        " OR ".join(terms[i : i + _GROUP])
+        for i in range(0, len(terms), _GROUP)
+    ]
+    return "(" + " OR ".join(f"({group})" for group in groups) + ")"

@@ -1,0 +1,325 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""gnocchi-influxdb check, as a monitoring system runs it."""
+
+import pytest
+from stack import api
+
+from tests.support.helpers import (
+    bucket,
+    change_bucket,
+    make_bucket,
+    make_token,
+    recent,
+    stored_count,
+    write,
+    write_lines,
+)
+
+DAY = 86400
+
+
+@pytest.fixture
+def gnocchi(installation):
+    installation.policy("low", (30 * 288, 300))
+    return installation
+
+
+@pytest.fixture
+def used(gnocchi):
+    """A Gnocchi that has stored a measure."""
+    metric = gnocchi.metric("low")
+    write(
+        gnocchi.storage("influxdb"), {metric: {recent(60): 1}}, gnocchi.indexer
+    )
+    return gnocchi
+
+
+def of(document, subject):
+    return [c for c in document["checks"] if c["subject"] == subject]
+
+
+def level(document, subject):
+    (one,) = of(document, subject)
+    return one["level"]
+
+
+def test_all_is_well(used):
+    status, out, err = used.run("check")
+
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert all(line.startswith("OK ") for line in lines), out
+    subjects = {line.split()[1].rstrip(":") for line in lines}
+    assert subjects == {
+        "drivers",
+        "transport",
+        "indexer",
+        "health",
+        "version",
+        "token",
+        "clock",
+        "bucket",
+        "probe",
+        "latency",
+    }
+
+
+def test_leaves_nothing_behind(used):
+    before = stored_count(used.server, used.prefix + "low")
+
+    used.run("check")
+
+    assert stored_count(used.server, used.prefix + "low") == before == 1
+    _, (row,) = used.json("status")
+    assert (row["series"], row["orphans"]) == (1, 0)
+
+
+def test_makes_no_bucket(gnocchi):
+    status, found = gnocchi.json("check")
+
+    assert status == 1
+    assert found["status"] == "WARN"
+    assert level(found, "probe") == "WARN"
+    (line,) = of(found, f"bucket {gnocchi.prefix}low")
+    assert line["level"] == "OK"
+    assert "not there yet" in line["text"]
+    assert bucket(gnocchi.server, gnocchi.prefix + "low") is None
+    assert bucket(gnocchi.server, "_monitoring-probe") is None
+
+
+def test_retention_too_short(used):
+    name = used.prefix + "low"
+    id_, wanted, shards = bucket(used.server, name)
+    change_bucket(used.server, id_, 7 * DAY, shards)
+
+    status, found = used.json("check")
+
+    assert status == 1
+    (line,) = of(found, f"bucket {name}")
+    assert line["level"] == "WARN"
+    assert "keeps points for 7 d" in line["text"]
+    if used.server.release == 1:
+        assert f"DURATION {wanted}s SHARD DURATION" in line["cure"]
+    else:
+        assert f"--id {id_} --retention {wanted}s" in line["cure"]
+
+
+def test_retention_too_long_is_the_operators_choice(used):
+    name = used.prefix + "low"
+    id_, _, shards = bucket(used.server, name)
+    change_bucket(used.server, id_, 0, shards)
+
+    status, found = used.json("check")
+
+    assert status == 0
+    (line,) = of(found, f"bucket {name}")
+    assert "keeps points for ever" in line["text"]
+
+
+def test_server_away(used):
+    conf = used.write_configuration(
+        used.directory / "away.conf", influxdb_url="http://127.0.0.1:1"
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    assert level(found, "server") == "FAIL"
+    assert "influxdb_url" in of(found, "server")[0]["text"]
+    assert level(found, "indexer") == "OK"
+
+
+def test_indexer_away(used):
+    url, used.url = used.url, "postgresql://nobody@127.0.0.1:1/none"
+    conf = used.write_configuration(used.directory / "away.conf")
+    used.url = url
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    assert level(found, "indexer") == "FAIL"
+    assert "[indexer] url" in of(found, "indexer")[0]["cure"]
+    assert level(found, "health") == "OK"
+
+
+def test_unknown_token(used):
+    conf = used.write_configuration(
+        used.directory / "token.conf", influxdb_token="a-secret-of-ours"
+    )
+
+    status, out, err = used.run("check", conf=conf)
+
+    assert status == 2
+    assert "FAIL  token:" in out
+    assert "influxdb_token" in out
+    assert "a-secret-of-ours" not in out + err
+
+
+@pytest.mark.only_2x("a 1.x may have no users")
+def test_no_token(used):
+    conf = used.write_configuration(
+        used.directory / "token.conf", influxdb_token=""
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    assert "influx auth create" in of(found, "token")[0]["text"]
+
+
+def with_rights(used, *rights):
+    return used.write_configuration(
+        used.directory / "token.conf",
+        influxdb_token=make_token(used.server, *rights),
+    )
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
+def test_token_for_the_buckets_only(used):
+    id_ = bucket(used.server, used.prefix + "low")[0]
+    conf = with_rights(
+        used, ("read", "buckets", id_), ("write", "buckets", id_)
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 0
+    assert level(found, "token") == "OK"
+    assert level(found, f"bucket {used.prefix}low") == "OK"
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
+def test_token_without_a_right_that_is_needed(used):
+    used.policy("high", (60, 60))
+    used.metric("high")
+    name = used.prefix + "low"
+    id_ = bucket(used.server, name)[0]
+
+    status, found = used.json(
+        "check", conf=with_rights(used, ("read", "buckets", id_))
+    )
+    assert status == 2
+    assert level(found, f"bucket {name}") == "FAIL"
+    # Not there, needed, and the token may not make it.
+    (line,) = of(found, f"bucket {used.prefix}high")
+    assert line["level"] == "FAIL"
+    assert f"influx bucket create --org {used.server.org}" in line["cure"]
+
+    status, found = used.json(
+        "check", conf=with_rights(used, ("write", "buckets", id_))
+    )
+    assert status == 2
+    assert level(found, f"bucket {name}") != "OK"
+
+
+def test_values_of_another_type(gnocchi):
+    name = gnocchi.prefix + "low"
+    make_bucket(gnocchi.server, name, 30 * DAY + 300, DAY)
+    write_lines(
+        gnocchi.server, name, f"measure,metric=x value=1i {recent(10)}\n"
+    )
+
+    status, found = gnocchi.json("check")
+
+    assert status == 2
+    levels = [line["level"] for line in of(found, f"bucket {name}")]
+    assert "FAIL" in levels
+    assert level(found, "probe") == "FAIL"
+    assert "type" in of(found, "probe")[0]["text"]
+
+
+def test_slow(used):
+    status, found = used.json("check", "--latency=0")
+
+    assert status == 1
+    assert level(found, "latency") == "WARN"
+
+
+def test_not_influxdb(used, tmp_path):
+    # PostgreSQL does not speak HTTP at all.
+    address = used.url.rpartition("@")[2].partition("/")[0]
+    conf = used.write_configuration(
+        used.directory / "other.conf", influxdb_url=f"http://{address}"
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    assert level(found, "server") == "FAIL"
+
+
+def test_gnocchi_does_not_use_it(used):
+    conf = used.write_configuration(
+        used.directory / "file.conf", driver="file"
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 1
+    assert [line["level"] for line in of(found, "drivers")] == ["WARN"] * 2
+
+
+def test_configuration_that_is_wrong(used):
+    conf = used.write_configuration(
+        used.directory / "wrong.conf", influxdb_timeout="soon"
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    assert "influxdb_timeout" in of(found, "configuration")[0]["text"]
+
+
+def test_no_such_configuration(used):
+    status, _, err = used.run("check", conf=used.directory / "none.conf")
+
+    assert status == 2
+    assert "none.conf" in err
+
+
+def test_clock(used):
+    _, found = used.json("check")
+
+    assert "differs by" in of(found, "clock")[0]["text"]
+    # The clock is the same machine's.
+    assert level(found, "clock") == "OK"
+
+
+def test_health_is_what_the_server_says(used):
+    _, found = used.json("check")
+
+    said = api.call("GET", used.server.url, "/health")
+    assert said["message"] in of(found, "health")[0]["text"]
+    assert used.server.version in of(found, "version")[0]["text"]
+
+
+@pytest.mark.only_2x("memory is not watched elsewhere")
+def test_profiles(used, fresh_influxd, tmp_path):
+    """InfluxDB 2.x keeps them unless told otherwise, for all to see."""
+    _, found = used.json("check")
+    assert of(found, "profiles") == []
+    server = fresh_influxd
+    conf = used.write_configuration(
+        tmp_path / "other.conf",
+        influxdb_url=server.url,
+        influxdb_token=server.token,
+        influxdb_org=server.org,
+    )
+    server.stop()
+    server.has_profiles = True
+    server.start()
+    _, found = used.json("check", conf=conf)
+    (line,) = of(found, "profiles")
+    assert line["level"] == "WARN"
+    assert f"{server.url}/debug/pprof" in line["text"]
+    assert "pprof-disabled" in line["cure"]

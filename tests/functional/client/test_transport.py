@@ -1,0 +1,268 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Requests over a connection that is open already."""
+
+import contextlib
+import itertools
+import threading
+
+import pytest
+import urllib3
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.client import exchange
+from gnocchi_influxdb.storage import InfluxDBStorage
+from tests.support import proxy
+from tests.support.helpers import T0, metric, policy, stored
+
+M = metric(policy((10**6, 60)))
+
+
+@pytest.fixture
+def driver(make_conf, between):
+    made = InfluxDBStorage(
+        make_conf(
+            influxdb_retention=False,
+            influxdb_url=between.url,
+            influxdb_max_retries=0,
+            influxdb_timeout=2,
+        ).storage
+    )
+    made.buckets.ensure(M.archive_policy)
+    between.requests.clear()
+    return made
+
+
+def line(time):
+    return f"measure,metric={M.id} value=1.0 {time}\n".encode()
+
+
+def send(driver, lines):
+    driver.client.write(driver.buckets.name(M.archive_policy), lines)
+
+
+@pytest.fixture
+def opened(driver, monkeypatch):
+    """A driver with an open connection, and what it leaves to urllib3."""
+    send(driver, line(T0))
+    left = []
+    pool = driver.client._connections.pool()
+    urlopen = pool.urlopen
+
+    def spy(*args, **kwargs):
+        left.append(args)
+        return urlopen(*args, **kwargs)
+
+    monkeypatch.setattr(pool, "urlopen", spy)
+    return left
+
+
+@pytest.mark.parametrize("size", [1, 3 * exchange._COPIED])
+def test_it_is_used_again(driver, opened, between, influxdb, size):
+    text = b"".join(map(line, range(T0, T0 + size // 60 + 1)))
+    for _ in range(3):
+        send(driver, text)
+    assert not opened
+    assert {request.connection for request in between.requests} == {
+        between.requests[0].connection
+    }
+    assert between.requests[-1].body == text
+    found = stored(influxdb, driver.buckets.name(M.archive_policy), M)
+    assert len(found) == size // 60 + 1
+
+
+def test_the_head_is_as_before(driver, opened, between):
+    """As urllib3 makes it, whatever the order."""
+    send(driver, line(T0))
+
+    def head(request):
+        first, *others = request.head.decode().split("\r\n")
+        return first, sorted(other.lower() for other in others)
+
+    first, second = between.requests[-2:]
+    assert not opened
+    assert head(first) == head(second)
+
+
+def test_the_server_has_closed_it(driver, opened, between):
+    between.after = lambda request, real: real.replace(
+        b"\r\n", b"\r\n" + proxy.CLOSE, 1
+    )
+    for _ in range(3):
+        send(driver, line(T0))
+    numbers = [request.connection for request in between.requests]
+    # The first of the three still came over the first connection.
+    assert len(set(numbers)) == len(numbers) - 1
+    between.after = None
+    opened.clear()
+    send(driver, line(T0))
+    send(driver, line(T0))
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "broke the connection"),
+        (b"HTTP/1.1", "broke the connection"),
+        (b"hello\r\n\r\n", "broke the connection"),
+        (b"HTTP/1.1 204 No\r\nX: " + b"x" * 70000, "broke the connection"),
+        (
+            b"HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nabc",
+            "broke the connection",
+        ),
+        (
+            b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
+            "broke the connection",
+        ),
+        (None, "did not answer within"),
+    ],
+)
+def test_broken_answers(driver, opened, between, answer, told):
+    """A connection that ends so does not see another request."""
+    answered = threading.Event()
+
+    def before(request):
+        if answer is None:
+            answered.wait()
+        return answer
+
+    between.before = before
+    driver.client._timeout = 0.2
+    for _ in range(2):
+        with pytest.raises(exceptions.UnavailableError, match=told):
+            send(driver, line(T0))
+    answered.set()
+    between.before = None
+    driver.client._timeout = 30
+    for _ in range(2):
+        send(driver, line(T0))
+    first, *others = [request.connection for request in between.requests]
+    assert others[0] == first
+    # The second of those that fail, and those that don't.
+    assert len(set(others[1:])) == 2
+    assert first not in others[1:]
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 204 X\r\n" + proxy.CLOSE + b"\r\n", b"hello\r\n\r\n"],
+)
+def test_not_used_again_though_it_is_open(answer):
+    good = b"HTTP/1.1 204 X\r\n\r\n"
+    answers = [good, good, answer, good]
+    connections = itertools.count()
+    used = []
+
+    def serve(line):
+        number = next(connections)
+        for _ in proxy.Proxy._incoming(number, line.makefile("rb")):
+            used.append(number)
+            line.sendall(answers[len(used) - 1])
+
+    with proxy.Listener(serve) as server:
+        pool = urllib3.HTTPConnectionPool("127.0.0.1", server.port)
+        for _ in answers:
+            with contextlib.suppress(urllib3.exceptions.ProtocolError):
+                arguments = "GET", "/", None, {}
+                if exchange.exchange(pool, "x", *arguments, 30) is None:
+                    pool.urlopen("GET", "/")
+        pool.close()
+    assert used == [0, 0, 0, 1]
+
+
+def test_an_interim_answer(driver, opened, between):
+    between.after = lambda request, real: (
+        b"HTTP/1.1 100 Continue\r\n\r\n" + real
+    )
+    send(driver, line(T0))
+    assert not opened
+
+
+def test_an_exception_from_outside(driver, opened, between, monkeypatch):
+    """Somebody else's answer is not taken for one's own."""
+
+    class Stop(BaseException):
+        pass
+
+    def stop(self):
+        raise Stop
+
+    with monkeypatch.context() as context:
+        context.setattr(exchange.http.client.HTTPResponse, "begin", stop)
+        with pytest.raises(Stop):
+            send(driver, line(T0))
+    send(driver, line(T0))
+    assert len({request.connection for request in between.requests}) == 2
+
+
+@pytest.mark.only_2x("1.x may have no Flux at all")
+def test_an_exception_of_who_takes_the_answer(
+    driver, opened, between, monkeypatch
+):
+    """The rest of it is not read, whichever way it comes."""
+
+    class Stop(BaseException):
+        pass
+
+    class Stream:
+        def reset(self):
+            pass
+
+        def feed(self, data):
+            raise Stop
+
+    query = "buckets()"
+    whole = driver.client.query(query)
+    monkeypatch.setattr(exchange, "PIECE", 10)
+    with pytest.raises(Stop):
+        driver.client.query(query, Stream())
+    # urllib3 would notice that there is more to read, but only of what has
+    # come already.
+    lent = driver.client._connections.pool().pool.queue
+    assert [one.sock for one in lent if one] == [None]
+    assert driver.client.query(query) == whole
+    # The first request over a new pool is urllib3's.
+    fresh = InfluxDBStorage(driver.conf).client
+    pool = fresh._connections.pool()
+    urlopen, replies = pool.urlopen, []
+
+    def spy(*args, **kwargs):
+        replies.append(urlopen(*args, **kwargs))
+        return replies[-1]
+
+    monkeypatch.setattr(pool, "urlopen", spy)
+    with pytest.raises(Stop):
+        fresh.query(query, Stream())
+    (reply,) = replies
+    assert reply.closed
+    assert fresh.query(query) == whole
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/a b", {}),
+        ("/\u00e4", {}),
+        ("/a\r\nX: y", {}),
+        ("/a\n", {}),
+        ("/a", {"Authorization": "Token x\r\nX: y"}),
+        ("/a", {"Authorization": "Token x\n"}),
+        ("/a", {"Authorization": "Token x\r"}),
+        ("/a", {"Authorization": "Token \u00e4"}),
+        ("/a", {"Accept-Encoding": "gzip"}),
+    ],
+)
+def test_left_to_urllib3(path, headers):
+    assert exchange._head("x", "GET", "/a", None, {"A": "b"}) is not None
+    assert exchange._head("x", "GET", path, None, headers) is None

@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Backup and restore of InfluxDB, as doc/source/operations.rst has it."""
+
+import os
+import subprocess
+
+import pytest
+import stack
+from gnocchi import storage
+from stack import influx_cli
+
+from gnocchi_influxdb.storage import InfluxDBStorage
+from tests.support import helpers
+from tests.support.helpers import NS, metric, policy, read, recent, write
+
+pytestmark = pytest.mark.only_2x("influx backup is of 2.x")
+
+HOUR = 3600 * NS
+POLICIES = (
+    policy((288, 300), (720, 3600), name="low"),
+    policy((60, 60), name="brief"),
+)
+SECONDS = {"low": (300, 3600), "brief": (60,)}
+
+
+@pytest.fixture
+def influx(tmp_path):
+    """Runs the command line of InfluxDB against a server."""
+    try:
+        program = influx_cli.find()
+    except stack.StackError as error:
+        pytest.skip(str(error))
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("INFLUX_")
+    }
+
+    def run(server, *arguments):
+        done = subprocess.run(
+            [program, *arguments],
+            env={
+                **environment,
+                "HOME": str(tmp_path),
+                "INFLUX_HOST": server.url,
+                "INFLUX_TOKEN": server.token,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert not done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def other_influxd(fresh_influxd):
+    """A second server, empty."""
+    with stack.find_influxdb_server(may_build=False) as server:
+        yield server
+
+
+@pytest.fixture
+def metrics():
+    return [metric(of) for of in POLICIES for _ in range(3)]
+
+
+def points(hours, number):
+    """Some values of the last hours."""
+    start = recent() - hours * HOUR
+    return {start + i * 10 * NS: float(i * i % 101) for i in range(number)}
+
+
+def answers(driver, metrics):
+    return [
+        read(driver, m, method, seconds)
+        for m in metrics
+        for method in ("mean", "std", "rate:mean")
+        for seconds in SECONDS[m.archive_policy.name]
+    ]
+
+
+def test_a_server_is_lost(
+    make_conf,
+    fresh_influxd,
+    other_influxd,
+    indexer_driver,
+    influx,
+    metrics,
+    tmp_path,
+):
+    driver = InfluxDBStorage(make_conf(server=fresh_influxd).storage)
+    write(driver, {m: points(0.9, 300) for m in metrics}, indexer_driver)
+    before = answers(driver, metrics)
+    assert all(before)
+    influx(fresh_influxd, "backup", tmp_path / "backup")
+    # What is stored after it is lost, and so is who has nothing else.
+    late = metric(POLICIES[0])
+    write(driver, {late: points(0.5, 10)}, indexer_driver)
+    write(driver, {metrics[0]: points(0.05, 10)}, indexer_driver)
+    after = answers(driver, metrics)
+    assert after != before
+    fresh_influxd.stop()
+
+    token = fresh_influxd.token
+    influx(
+        other_influxd,
+        # A token may begin with a dash.
+        *("restore", "--full", f"--operator-token={token}"),
+        tmp_path / "backup",
+    )
+    other_influxd.token = token
+    # The token of before does for Gnocchi, too.
+    driver = InfluxDBStorage(make_conf(server=other_influxd).storage)
+    assert answers(driver, metrics) == before
+    with pytest.raises(storage.MetricDoesNotExist):
+        read(driver, late, "mean", 300)
+    # What has waited in the queue, or is sent again.
+    write(driver, {late: {recent(): 1.0}}, indexer_driver)
+    assert list(read(driver, late, "mean", 300).values()) == [1.0]
+    for of in POLICIES:
+        name = driver.buckets.name(of)
+        wanted = driver.buckets.retention(of)
+        assert helpers.bucket(other_influxd, name)[1] == wanted
+
+
+def test_a_bucket_is_lost(
+    make_conf, fresh_influxd, indexer_driver, influx, metrics, tmp_path
+):
+    driver = InfluxDBStorage(make_conf(server=fresh_influxd).storage)
+    write(driver, {m: points(0.9, 300) for m in metrics}, indexer_driver)
+    before = answers(driver, metrics)
+    influx(fresh_influxd, "backup", tmp_path / "backup")
+    lost = driver.buckets.name(POLICIES[0])
+    helpers.delete_bucket(fresh_influxd, lost)
+    with pytest.raises(storage.MetricDoesNotExist):
+        read(driver, metrics[0], "mean", 300)
+    influx(fresh_influxd, "restore", "--bucket", lost, tmp_path / "backup")
+    assert answers(driver, metrics) == before

@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What contrib/docker/token.sh makes, on a real server."""
+
+import os
+import subprocess
+
+import pytest
+import stack
+from stack import api, influx_cli
+
+from gnocchi_influxdb.storage import InfluxDBStorage
+from tests.conftest import TOOLS
+from tests.support import helpers
+from tests.support.helpers import metric, policy, read, recent, write
+
+pytestmark = pytest.mark.only_2x("1.x has users")
+
+SCRIPT = TOOLS.parent / "contrib" / "docker" / "token.sh"
+
+
+@pytest.fixture
+def make_token(tmp_path, influxdb):
+    if os.geteuid():
+        pytest.skip("in its container it is root, and gives the file away")
+    try:
+        influx = influx_cli.find()
+    except stack.StackError as error:
+        pytest.skip(str(error))
+
+    def make(admin=influxdb.token):
+        done = subprocess.run(
+            ["bash", SCRIPT, str(tmp_path)],
+            env={
+                "INFLUX_CONFIGS_PATH": str(tmp_path / "influx"),
+                "PATH": f"{influx.parent}:{os.environ['PATH']}",
+                "INFLUX_HOST": influxdb.url,
+                "INFLUX_TOKEN": admin,
+                "INFLUX_ORG": influxdb.org,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return make
+
+
+def test_token(make_token, tmp_path, make_conf, influxdb, indexer_driver):
+    status, said = make_token()
+    assert status == 0, said
+    file = tmp_path / "token"
+    assert (file.stat().st_mode & 0o777, file.stat().st_uid) == (0o600, 8041)
+    token = file.read_text().strip()
+    assert token not in said
+    assert make_token() == (0, "There is a token already.\n")
+    assert file.read_text().strip() == token
+    # Enough for the driver, ...
+    driver = InfluxDBStorage(make_conf(influxdb_token=token).storage)
+    driver.upgrade()
+    m = metric(policy((1440, 60)))
+    write(driver, {m: {recent(): 1.0}}, indexer_driver)
+    assert list(read(driver, m, "mean", 60).values()) == [1.0]
+    # ... and not for an administrator.
+    found = helpers.call(influxdb, "GET", "/api/v2/authorizations", token)
+    assert found["authorizations"] == []
+    with pytest.raises(api.HTTPError, match="HTTP 401"):
+        helpers.call(
+            influxdb, "POST", "/api/v2/orgs", token, body={"name": "another"}
+        )
+
+
+def test_wrong_administrator(make_token, tmp_path):
+    status, said = make_token("not-the-token")
+    assert status != 0
+    assert "401" in said
+    assert not (tmp_path / "token").exists()

@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""An installation of Gnocchi for the command line: a configuration file, an
+indexer of its own, and what its former storage driver holds.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import numpy
+from gnocchi import archive_policy, indexer, service, storage
+from gnocchi.indexer import sqlalchemy
+from gnocchi.tests import utils
+
+from gnocchi_influxdb import opts
+from tests.support.helpers import NS
+
+
+class Installation:
+    """A Gnocchi with its gnocchi.conf.
+
+    :param options: of [storage], to differ from the defaults.
+    """
+
+    def __init__(self, directory, server, indexer_url, prefix, **options):
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.server = server
+        self.prefix = prefix
+        self.url = sqlalchemy.SQLAlchemyIndexer._create_new_database(
+            indexer_url
+        )
+        self.data = directory / "gnocchi"
+        (self.data / "tmp").mkdir(parents=True)
+        self.path = directory / "gnocchi.conf"
+        self.options = {
+            "driver": "influxdb",
+            "file_basepath": self.data,
+            "influxdb_url": server.url,
+            "influxdb_token": server.token,
+            "influxdb_org": server.org,
+            "influxdb_bucket_prefix": prefix,
+            **options,
+        }
+        self.write_configuration()
+        self.conf = self._conf()
+        self.indexer = indexer.get_driver(self.conf)
+        self.indexer.upgrade()
+
+    def close(self):
+        self.indexer.disconnect()
+
+    def write_configuration(self, path=None, **options):
+        lines = ["[indexer]", f"url = {self.url}", "[storage]"]
+        lines += [
+            f"{name} = {value}"
+            for name, value in {**self.options, **options}.items()
+        ]
+        path = path or self.path
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def _conf(self):
+        conf = service.prepare_service(
+            [],
+            conf=utils.prepare_conf(),
+            default_config_files=[str(self.path)],
+            skip_log_opts=True,
+        )
+        opts.register(conf.storage)
+        return conf
+
+    def storage(self, name):
+        """A storage driver of this Gnocchi."""
+        self.conf.set_override("driver", name, "storage")
+        driver = storage.get_driver(self.conf)
+        driver.upgrade()
+        return driver
+
+    def policy(self, name, *definition, methods=("mean",), back_window=0):
+        """Make an archive policy of (points, granularity in seconds)."""
+        self.indexer.create_archive_policy(
+            archive_policy.ArchivePolicy(
+                name, back_window, definition, methods
+            )
+        )
+
+    def metric(self, policy):
+        """A new metric."""
+        id_ = uuid.uuid4()
+        self.indexer.create_metric(id_, "creator", policy)
+        return self.indexer.list_metrics(
+            attribute_filter={"in": {"id": [id_]}}
+        )[0]
+
+    # The command ------------------------------------------------------
+
+    def start(self, *arguments, conf=None, **more):
+        # The path of the tests' process: the package may not be installed.
+        environment = dict(
+            os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))
+        )
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "gnocchi_influxdb.cli",
+                f"--config-file={conf or self.path}",
+                *arguments,
+            ],
+            cwd=self.directory,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
+
+    def run(self, *arguments, said="", conf=None):
+        """(exit status, stdout, stderr)"""
+        process = self.start(*arguments, conf=conf)
+        out, err = process.communicate(said, timeout=300)
+        return process.returncode, out, err
+
+    def json(self, *arguments, conf=None):
+        """(exit status, the document on stdout)"""
+        status, out, err = self.run(*arguments, "--format=json", conf=conf)
+        assert out, err
+        return status, json.loads(out)
+
+
+def series(start, stop, every, rng):
+    """Measures, about `every` ns apart."""
+    number = (stop - start) // every
+    times = start + numpy.arange(number) * every
+    times = times + rng.integers(0, every // 2, number)
+    return list(
+        zip(times.tolist(), rng.normal(50, 20, number).tolist(), strict=True)
+    )
+
+
+HOUR = 3600 * NS
+DAY = 24 * HOUR

@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import math
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnocchi_influxdb.aggregation import few_points
+from gnocchi_influxdb.wire import flux, series
+
+EVERY = 7
+
+
+def array(points):
+    found = numpy.zeros(len(points), dtype=series.DTYPE)
+    found["timestamps"] = numpy.array(sorted(points), dtype="int64").view(
+        "M8[ns]"
+    )
+    found["values"] = [points[t] for t in sorted(points)]
+    return found
+
+
+ARITHMETIC = {
+    "mean": lambda values: sum(values) / len(values),
+    "sum": sum,
+    "count": len,
+    "min": min,
+    "max": max,
+    "first": lambda values: values[0],
+    "last": lambda values: values[-1],
+}
+
+
+def test_all_functions_are_covered():
+    assert set(ARITHMETIC) == flux.WINDOW_FUNCTIONS
+
+
+@pytest.mark.parametrize("function", sorted(ARITHMETIC))
+@given(
+    points=st.dictionaries(
+        st.integers(0, 300), st.integers(-(2**40), 2**40).map(float)
+    )
+)
+def test_aggregate(function, points):
+    windows = {}
+    for t in sorted(points):
+        windows.setdefault(t // EVERY * EVERY, []).append(points[t])
+    found = few_points.aggregate(array(points), EVERY, function)
+    assert found.dtype == series.DTYPE
+    assert found["timestamps"].view("int64").tolist() == list(windows)
+    assert found["values"].tolist() == [
+        ARITHMETIC[function](values) for values in windows.values()
+    ]
+
+
+@pytest.mark.parametrize("function", sorted(ARITHMETIC))
+def test_single_points_keep_their_bits(function):
+    points = {0: 5e-324, 7: -0.0, 14: 1.7976931348623157e308, 21: 1 / 3}
+    found = few_points.aggregate(array(points), EVERY, function)["values"]
+    if function == "count":
+        assert found.tolist() == [1.0] * 4
+    else:
+        assert found.tolist() == list(points.values())
+        assert math.copysign(1, found[1]) == -1
+
+
+def test_limit_grows_with_the_windows():
+    few = few_points.limit(0, 10 * EVERY, EVERY, 2)
+    more = few_points.limit(0, 700, EVERY, 2)
+    assert 2 * 10 < few < more < few_points.limit(0, 700, EVERY, 3)
+    # One window and no bounds have a limit as well.
+    assert few_points.limit(0, EVERY, EVERY, 1) > 1
+    assert few_points.limit(None, None, EVERY, 1) >= more
+    assert few_points.limit(0, None, EVERY, 1) == few_points.limit(
+        None, 7, EVERY, 9
+    )
+
+
+def test_memory_is_of_a_bucket_and_a_granularity():
+    memory = few_points.Memory()
+    assert not memory.is_dense("a", 60, 2)
+    memory.note_dense("a", 60, 2)
+    assert memory.is_dense("a", 60, 2)
+    assert not memory.is_dense("a", 300, 2)
+    assert not memory.is_dense("a", 60, 16)
+    assert not memory.is_dense("b", 60, 2)
+
+
+def test_memory_fades(monkeypatch):
+    memory = few_points.Memory()
+    memory.note_dense("a", 60, 2)
+    later = few_points.time.monotonic() + 3600
+    monkeypatch.setattr(few_points.time, "monotonic", lambda: later)
+    assert not memory.is_dense("a", 60, 2)
+
+
+def test_all_below():
+    rows = {1: array({0: 1.0, 1: 1.0}), 2: array({0: 1.0})}
+    assert few_points.all_below(rows, 3)
+    assert not few_points.all_below(rows, 2)
+    assert few_points.all_below({}, 1)
