@@ -26,8 +26,8 @@ import uuid
 import msgpack
 import numpy
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.wire import flux_response, influxql_points
-from gnocchi_influxdb.wire import series as timeseries
 
 START = 1388577600 * 10**9
 STEP = 300 * 10**9
@@ -87,7 +87,7 @@ def csv_split(body):
         values.append(float(value))
     result = {}
     for metric, (times, values) in series.items():
-        points = numpy.empty(len(times), timeseries.DTYPE)
+        points = numpy.empty(len(times), schema.DTYPE)
         points["timestamps"] = times
         points["values"] = values
         result[uuid.UUID(metric)] = points
@@ -99,7 +99,7 @@ def csv_pyarrow(body):
 
     table = pyarrow.csv.read_csv(pyarrow.py_buffer(body))
     names = table["metric"].combine_chunks().dictionary_encode()
-    points = numpy.empty(len(table), timeseries.DTYPE)
+    points = numpy.empty(len(table), schema.DTYPE)
     points["timestamps"] = table["_time"].to_numpy()
     points["values"] = table["_value"].to_numpy()
     codes = names.indices.to_numpy()
@@ -117,7 +117,7 @@ def msgpack_lists(body):
         points = numpy.array(
             [tuple(row) for row in series["values"]],
             [("timestamps", "i8"), ("values", "f8")],
-        ).astype(timeseries.DTYPE)
+        ).astype(schema.DTYPE)
         result[uuid.UUID(series["tags"]["metric"])] = points
     return result
 

@@ -25,9 +25,8 @@ from typing import Any
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb.wire import series
-
-Array = numpy.typing.NDArray[Any]
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.schema import Array
 
 #: Points of a metric that are too many in any case.
 _MOST = 20000
@@ -74,13 +73,13 @@ def aggregate(points: Array, every: int, function: str) -> Array:
 
     :param points: structured array (`timestamps`, `values`), sorted.
     :param every: length of a window, ns.
-    :param function: one of `flux.WINDOW_FUNCTIONS`.
+    :param function: one of `schema.WINDOW_FUNCTIONS`.
     :return: the same kind of array, with the starts of the windows.
     """
     windows = points["timestamps"].view("int64") // every * every
     starts = numpy.flatnonzero(windows[1:] != windows[:-1]) + 1
     starts = numpy.concatenate(([0], starts)) if len(points) else starts
-    found = numpy.empty(len(starts), dtype=series.DTYPE)
+    found = numpy.empty(len(starts), dtype=schema.DTYPE)
     found["timestamps"] = windows[starts].view("datetime64[ns]")
     found["values"] = _values(points["values"], starts, function)
     return found

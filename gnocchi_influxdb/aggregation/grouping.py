@@ -17,9 +17,8 @@ import numpy
 import numpy.typing
 from gnocchi import carbonara
 
-from gnocchi_influxdb.wire import series as timeseries
-
-Array = numpy.typing.NDArray[Any]
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.schema import Array
 
 
 class GroupedPoints(carbonara.GroupedTimeSeries):  # type: ignore[misc]
@@ -125,7 +124,7 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
         """A result with its true times, and whose each window is."""
         points = self.indexes.searchsorted(series["timestamps"])
         times = self._windows[points] * self._every
-        return timeseries.of(
+        return schema.points(
             times.view("datetime64[ns]"), series["values"]
         ), self._owners[points]
 

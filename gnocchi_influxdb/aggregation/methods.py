@@ -26,17 +26,15 @@ them outside of the storage engine, several times slower than it sends the
 points, and it knows a standard deviation for a single point.
 """
 
-import functools
 from typing import Any
 
 import numpy
 import numpy.typing
 from gnocchi import calendar, carbonara
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import grouping
-from gnocchi_influxdb.wire import flux
-
-Array = numpy.typing.NDArray[Any]
+from gnocchi_influxdb.schema import Array
 
 # To make one takes longer than anything else that is done for a metric.
 _NO_WINDOWS = carbonara.make_timeseries([], [])
@@ -51,12 +49,6 @@ _CALENDAR_PERIODS = {
     "M": 31 * _DAY,
     "W": 7 * _DAY,
 }
-
-
-@functools.lru_cache(maxsize=1024)
-def ns_of(duration: Any) -> int:
-    """A timedelta64 of any unit in nanoseconds."""
-    return int(numpy.timedelta64(duration, "ns").astype("int64"))
 
 
 #: What a rate can be computed from without its points.
@@ -75,14 +67,14 @@ def has_ends(method: str, granularity: Any, finest: Any) -> bool:
     :param granularity: of the rate.
     :param finest: of the archive policy: points lie about as far apart.
     """
-    return method in _RATES_FROM_ENDS and ns_of(granularity) >= _DENSE * ns_of(
-        finest
-    )
+    return method in _RATES_FROM_ENDS and schema.ns_of(
+        granularity
+    ) >= _DENSE * schema.ns_of(finest)
 
 
 def is_pushed_down(method: str) -> bool:
     """Whether InfluxDB computes the method."""
-    return method in flux.WINDOW_FUNCTIONS
+    return method in schema.WINDOW_FUNCTIONS
 
 
 def is_rate(method: str) -> bool:
@@ -93,16 +85,6 @@ def is_rate(method: str) -> bool:
 def empty(aggregation: Any) -> Any:
     """An aggregated series without a value."""
     return carbonara.AggregatedTimeSerie(aggregation, _NO_WINDOWS)
-
-
-def floor(ns: int, every: int) -> int:
-    """Start of the window of `every` ns since the epoch that holds `ns`."""
-    return ns // every * every
-
-
-def ceil(ns: int, every: int) -> int:
-    """First start of a window that is not before `ns`."""
-    return -(-ns // every) * every
 
 
 def compute_all(
@@ -213,11 +195,11 @@ def sampling_floor(ns: int, sampling: Any) -> int:
             numpy.array([ns], dtype="datetime64[ns]")
         )
         return int(period.astype("datetime64[ns]").astype("int64")[0])
-    return floor(ns, ns_of(sampling))
+    return schema.floor(ns, schema.ns_of(sampling))
 
 
 def sampling_ceil(ns: int, sampling: Any) -> int:
     """An end for the resampled window that holds the moment before `ns`."""
     if sampling in _CALENDAR_PERIODS:
         return ns + _CALENDAR_PERIODS[sampling]
-    return ceil(ns, ns_of(sampling))
+    return schema.ceil(ns, schema.ns_of(sampling))

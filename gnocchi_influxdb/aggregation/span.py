@@ -17,8 +17,8 @@ All times are integers, ns since the epoch.
 import dataclasses
 from typing import Any
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods
-from gnocchi_influxdb.wire import line_protocol as lp
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Span:
         A window that contains `stop` is needed whole, and so are those that
         the first and the last resampled window consist of.
         """
-        every = methods.ns_of(aggregation.granularity)
+        every = schema.ns_of(aggregation.granularity)
         start = self.first(aggregation)
         stop = self.stop
         if self.sampling is not None:
@@ -68,11 +68,11 @@ class Span:
             if stop is not None:
                 stop = methods.sampling_ceil(stop, self.sampling)
         if start is not None:
-            start = methods.floor(start, every)
+            start = schema.floor(start, every)
             if start <= 0:
                 start = None
         if stop is not None:
-            stop = methods.ceil(stop, every)
-            if stop > lp.last_window(every):
+            stop = schema.ceil(stop, every)
+            if stop > schema.last_window(every):
                 stop = None
         return start, stop

@@ -19,8 +19,7 @@ import numpy.typing
 
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.read import query as queries
-
-Array = numpy.typing.NDArray[Any]
+from gnocchi_influxdb.schema import Array
 
 # Points that are aggregated at once. Of more, what it takes for each metric
 # does not matter, and the memory does.

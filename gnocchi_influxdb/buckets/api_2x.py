@@ -14,11 +14,10 @@
 import logging
 from typing import Any
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.buckets.policy import Bucket, spelled
 from gnocchi_influxdb.client import client as influxdb_client
-from gnocchi_influxdb.wire import line_protocol
 
 LOG = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ class Buckets:
         return (
             f"influx delete --org {self._client.org} --bucket {found.name}"
             f" --start {start} --stop {stop} --predicate '_measurement="
-            f'"{line_protocol.MEASUREMENT}"\''
+            f'"{schema.MEASUREMENT}"\''
         )
 
     def _make(self, bucket: str, wanted: int) -> Bucket | None:

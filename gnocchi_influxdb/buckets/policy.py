@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb import schema
 
 _HOUR = 3600
 
@@ -90,7 +90,7 @@ def retention(definition: Iterable[Any]) -> int:
     for item in definition:
         if item.timespan is None:
             return 0
-        granularity = methods.ns_of(item.granularity)
+        granularity = schema.ns_of(item.granularity)
         # The timespan is 64 bits wide and may have overflown.
         longest = max(longest, granularity * item.points)
         coarsest = max(coarsest, granularity)

@@ -25,11 +25,11 @@ import threading
 import msgpack
 import numpy
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import api_1x, api_2x, shards
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.client import client as client_
-from gnocchi_influxdb.wire import influxql, influxql_points, line_protocol
+from gnocchi_influxdb.wire import influxql, influxql_points
 
 LOG = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Watch:
                 " there is. See where measures were refused, and delete what"
                 " was written by others",
                 bucket,
-                line_protocol.FIELD,
-                line_protocol.MEASUREMENT,
+                schema.FIELD,
+                schema.MEASUREMENT,
                 " and ".join(found),
             )
         return found
@@ -118,7 +118,7 @@ def _types(body: bytes) -> set[str]:
             for result in answer.get("results", ())
             for series in result.get("series", ())
             for field, kind in series["values"]
-            if field == line_protocol.FIELD
+            if field == schema.FIELD
         }
     except influxql_points.MALFORMED as error:
         raise exceptions.ResponseError(

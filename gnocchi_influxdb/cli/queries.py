@@ -20,13 +20,12 @@ import uuid
 from typing import Any, NamedTuple
 
 from gnocchi_influxdb.rollups import rollup_lines
-from gnocchi_influxdb.wire import info_lines
-from gnocchi_influxdb.wire import line_protocol as lp
+from gnocchi_influxdb.schema import FIELD, MEASUREMENT, NAMES, TAG
 
 _HEX = "[0-9a-f]"
-_BESIDE = info_lines.MEASUREMENT, rollup_lines.MEASUREMENT
+_BESIDE = NAMES, rollup_lines.MEASUREMENT
 _KEY = re.compile(
-    f"({'|'.join([lp.MEASUREMENT, *_BESIDE])}),{lp.TAG}="
+    f"({'|'.join([MEASUREMENT, *_BESIDE])}),{TAG}="
     f"({_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}})"
 )
 _SHARD = re.compile(
@@ -44,7 +43,7 @@ def series(is_1x: bool) -> str:
     :param is_1x: there the index is that of the whole database; only with a
         time the answer is of one retention policy.
     """
-    names = ", ".join(f'"{name}"' for name in (lp.MEASUREMENT, *_BESIDE))
+    names = ", ".join(f'"{name}"' for name in (MEASUREMENT, *_BESIDE))
     everything = f"SHOW SERIES FROM {names}"
     return f"{everything} WHERE time >= 0" if is_1x else everything
 
@@ -56,8 +55,8 @@ def count(start: int, stop: int, is_cluster: bool) -> str:
     """
     if is_cluster:
         return (
-            f'SELECT count("{lp.FIELD}") FROM'  # noqa: S608
-            f' (SELECT "{lp.FIELD}" FROM "{lp.MEASUREMENT}"'
+            f'SELECT count("{FIELD}") FROM'  # noqa: S608
+            f' (SELECT "{FIELD}" FROM "{MEASUREMENT}"'
             f" WHERE time >= {start:d} AND time < {stop:d})"
             f" WHERE time >= {start:d} AND time < {stop:d}"
         )
@@ -76,7 +75,7 @@ def last(start: int, stop: int) -> str:
 
 def _select(function: str, start: int, stop: int) -> str:
     return (
-        f'SELECT {function}("{lp.FIELD}") FROM "{lp.MEASUREMENT}"'  # noqa: S608
+        f'SELECT {function}("{FIELD}") FROM "{MEASUREMENT}"'  # noqa: S608
         f" WHERE time >= {start:d} AND time < {stop:d}"
     )
 
@@ -102,9 +101,9 @@ def metrics_of(found: list[list[Any]]) -> Keys:
     for (key,) in found:
         match = _KEY.fullmatch(key)
         if match is not None:
-            of = ids if match[1] == lp.MEASUREMENT else beside
+            of = ids if match[1] == MEASUREMENT else beside
             of.add(uuid.UUID(match[2]))
-        elif key.startswith(f"{lp.MEASUREMENT},") or key == lp.MEASUREMENT:
+        elif key.startswith(f"{MEASUREMENT},") or key == MEASUREMENT:
             foreign += 1
     return Keys(ids, beside, foreign)
 

@@ -15,13 +15,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.cli import queries
 from gnocchi_influxdb.client import api
 from gnocchi_influxdb.client import client as client_
 from gnocchi_influxdb.wire import influxql, influxql_rows
-from gnocchi_influxdb.wire import line_protocol as lp
 
 #: Slices that the points of a bucket are counted in, at most.
 _SLICES = 100
@@ -77,7 +77,7 @@ def slices(
         start += step * _NS
         if start > 0:
             bounds.append(start)
-    bounds.append(lp.MAX_TIME)
+    bounds.append(schema.MAX_TIME)
     return list(itertools.pairwise(bounds))
 
 
@@ -121,7 +121,7 @@ def count(
 
 def first(client: client_.Client, bucket: str) -> int | None:
     """Time of the oldest point, by a question about everything."""
-    return _time(client, bucket, queries.first(0, lp.MAX_TIME))
+    return _time(client, bucket, queries.first(0, schema.MAX_TIME))
 
 
 def _count(client: client_.Client, bucket: str, start: int, stop: int) -> int:

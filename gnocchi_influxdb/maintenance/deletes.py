@@ -26,14 +26,13 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.wire import (
     influxql,
     influxql_points,
     influxql_rows,
-    line_protocol,
 )
 
 LOG = logging.getLogger(__name__)
@@ -152,7 +151,7 @@ class Deleter:
                 raise
             LOG.debug("No DELETE by InfluxQL, trying /api/v2/delete: %s", e)
         try:
-            self._client.delete(bucket, f'{line_protocol.TAG}="{metrics[0]}"')
+            self._client.delete(bucket, f'{schema.TAG}="{metrics[0]}"')
         except exceptions.BucketNotFoundError:
             # Nothing to delete, unless it is hidden from the token.
             try:

@@ -23,21 +23,20 @@ import numpy
 import numpy.typing
 from gnocchi import utils
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import few_points, methods, windows
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.client import client as client_
 from gnocchi_influxdb.read import coalescing, cost, router
 from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.rollups import rollup_store
-from gnocchi_influxdb.wire import series
-
-Array = numpy.typing.NDArray[Any]
+from gnocchi_influxdb.schema import Array
 
 #: What was found, by metric: an array of points or windows, three of them for
 #: `queries.ENDS`.
 Rows = coalescing.Rows
 
-_NO_POINTS = numpy.empty(0, dtype=series.DTYPE)
+_NO_POINTS = numpy.empty(0, dtype=schema.DTYPE)
 
 
 class Asker:

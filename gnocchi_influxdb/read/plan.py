@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager as buckets_
@@ -52,7 +53,7 @@ class Job:
         every = (
             0
             if self.what == queries.POINTS
-            else methods.ns_of(self.aggregations[0].granularity)
+            else schema.ns_of(self.aggregations[0].granularity)
         )
         return queries.Query(
             self.bucket, self.what, self.start, self.stop, every
@@ -148,7 +149,7 @@ class Plan:
             and start is not None
             and stop is not None
             and start
-            > max(stop, self._now) - methods.ns_of(aggregation.timespan)
+            > max(stop, self._now) - schema.ns_of(aggregation.timespan)
         )
 
     def _is_short(self, metric: Any, aggregation: Any) -> bool:
@@ -159,7 +160,7 @@ class Plan:
         """
         if aggregation.timespan is None:
             return False
-        timespan = methods.ns_of(aggregation.timespan)
+        timespan = schema.ns_of(aggregation.timespan)
         start, _stop = self._span.windows(aggregation)
         kept = self._buckets.retention(metric.archive_policy) * 10**9
         return (kept == 0 or kept > 2 * timespan) and (
@@ -182,7 +183,7 @@ class Plan:
                     self.read_from[m.id, a] = start
             job.windows[a] = start, stop
             if start is not None and methods.is_rate(a.method):
-                start -= methods.ns_of(a.granularity)
+                start -= schema.ns_of(a.granularity)
             bounds.append((start, stop))
         starts = [start for start, _stop in bounds if start is not None]
         stops = [stop for _start, stop in bounds if stop is not None]
@@ -192,13 +193,13 @@ class Plan:
     @staticmethod
     def _oldest(aggregation: Any, newest: int) -> int:
         """Oldest window to be answered when a point is the newest."""
-        every = methods.ns_of(aggregation.granularity)
-        timespan = methods.ns_of(aggregation.timespan)
+        every = schema.ns_of(aggregation.granularity)
+        timespan = schema.ns_of(aggregation.timespan)
         if not methods.is_pushed_down(aggregation.method):
             # Not each window with a point has a deviation or a rate, so that
             # of the newest point often has none yet.
             timespan += 8 * every
-        return methods.floor(newest - timespan, every)
+        return schema.floor(newest - timespan, every)
 
 
 def _is_offered(metric: Any, aggregation: Any) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy
 from gnocchi import storage
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, windows
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager as buckets_
@@ -182,7 +183,7 @@ class _Call:
             self._span.stop is not None
             and timespan is not None
             and len(series) > 0
-            and _time(series.first) <= self._now - methods.ns_of(timespan)
+            and _time(series.first) <= self._now - schema.ns_of(timespan)
         )
 
     def _finish(
@@ -224,7 +225,7 @@ class _Call:
             or self._begins_late(series, start)
         ):
             newest = self._newest_window(metric, aggregation, known)
-        oldest = newest - methods.ns_of(aggregation.timespan)
+        oldest = newest - schema.ns_of(aggregation.timespan)
         if (
             start is not None
             and start > max(oldest, 0)
@@ -236,7 +237,7 @@ class _Call:
 
     def _begins_late(self, series: Any, start: int | None) -> bool:
         """Whether its points were read from `start` on, and that is late."""
-        timespan = methods.ns_of(series.aggregation.timespan)
+        timespan = schema.ns_of(series.aggregation.timespan)
         return (
             self._span.stop is not None
             and start is not None
@@ -246,10 +247,10 @@ class _Call:
 
     def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:
         """A series that begins earlier than its newest point let expect."""
-        every = methods.ns_of(aggregation.granularity)
+        every = schema.ns_of(aggregation.granularity)
         _start, stop = self._span.windows(aggregation)
         # One window more, for the difference of the first point.
-        start = max(methods.floor(oldest, every) - every, 0)
+        start = max(schema.floor(oldest, every) - every, 0)
         if stop is not None and start >= stop:
             return methods.empty(aggregation)
         points = self._asker.points(metric, start, stop)
@@ -270,8 +271,8 @@ class _Call:
         newest = self._newest[metric.id]
         if newest is None:  # deleted while we look
             return known
-        every = methods.ns_of(aggregation.granularity)
-        start = methods.floor(newest, every)
+        every = schema.ns_of(aggregation.granularity)
+        start = schema.floor(newest, every)
         if methods.is_pushed_down(aggregation.method):
             return max(start, known)
         # Not each window with a point has a deviation or a rate: go back

@@ -18,6 +18,7 @@ while other hosts did not mark it yet.
 
 from typing import Any
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.rollups import rollup_lines, rollup_response, rollups
@@ -38,7 +39,7 @@ def is_ever_kept(policy: Any) -> bool:
 
     Neither the granularities nor the methods of a policy change.
     """
-    granularities = [methods.ns_of(d.granularity) for d in policy.definition]
+    granularities = [schema.ns_of(d.granularity) for d in policy.definition]
     least = _least_granularity(
         granularities,
         any(map(_is_from_points_alone, policy.aggregation_methods)),
@@ -92,18 +93,18 @@ def _blocks(
     now: int,
 ) -> rollup_response.Range | None:
     """The blocks of a range, if it is worth to keep them."""
-    every = methods.ns_of(aggregations[0].granularity)
+    every = schema.ns_of(aggregations[0].granularity)
     if start is None or every > rollup_lines.PAGE:
         return None
     definition = job.metrics[0].archive_policy.definition
     if every < _least_granularity(
-        [methods.ns_of(d.granularity) for d in definition],
+        [schema.ns_of(d.granularity) for d in definition],
         any(_is_from_points_alone(a.method) for a in aggregations),
     ):
         return None
     span = rollup_lines.span(every)
-    first = methods.floor(start, span)
-    end = methods.ceil(now if stop is None else min(stop, now), span)
+    first = schema.floor(start, span)
+    end = schema.ceil(now if stop is None else min(stop, now), span)
     number = (end - first) // span
     windows = number * rollup_lines.windows(every)
     if (

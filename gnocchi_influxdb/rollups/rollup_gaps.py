@@ -21,7 +21,7 @@ from typing import Any
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.rollups import rollup_lines, rollup_response
 
 Array = numpy.typing.NDArray[Any]
@@ -90,7 +90,7 @@ class Gaps:
     @property
     def _closed(self) -> int:
         """End of the windows that can be kept."""
-        return methods.floor(self.now - rollup_lines.CLOSED, self.blocks.every)
+        return schema.floor(self.now - rollup_lines.CLOSED, self.blocks.every)
 
     def final(self, computed: Any) -> Array:
         """How many windows of each block could be kept at a time.

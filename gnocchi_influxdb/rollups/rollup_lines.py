@@ -46,6 +46,7 @@ from typing import Any
 import numpy
 import numpy.typing
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.wire import line_protocol
 
 Array = numpy.typing.NDArray[Any]
@@ -168,7 +169,7 @@ def encode(
         text = binascii.b2a_base64(blocks.tobytes(), newline=False).decode()
         length = text_length(dtype)
         lines += [
-            f"{MEASUREMENT},{line_protocol.TAG}={metric}"
+            f"{MEASUREMENT},{schema.TAG}={metric}"
             f' {name}="{text[i * length : (i + 1) * length]}"'
             f" {place(start):d}\n"
             for i, start in enumerate(blocks["start"].tolist())

@@ -24,14 +24,13 @@ import msgpack
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.rollups import rollup_lines as lines
 from gnocchi_influxdb.wire import influxql_points
-from gnocchi_influxdb.wire import series as timeseries
 
 Array = numpy.typing.NDArray[Any]
 
-_NOTHING = numpy.empty(0, timeseries.DTYPE)
+_NOTHING = numpy.empty(0, schema.DTYPE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -189,7 +188,7 @@ def _tails(
         or not {*map(type, values)} <= {int, float}
     ):
         return None
-    all_ = timeseries.of(
+    all_ = schema.points(
         numpy.array(times, "datetime64[ns]"), numpy.array(values, "float64")
     )
     ends = numpy.cumsum(counts).tolist()

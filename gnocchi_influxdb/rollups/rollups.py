@@ -25,11 +25,11 @@ from typing import Any
 import numpy
 import numpy.typing
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import windows
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.rollups import rollup_gaps, rollup_lines, rollup_response
-from gnocchi_influxdb.wire import series as timeseries
 
 Array = numpy.typing.NDArray[Any]
 
@@ -181,10 +181,10 @@ class Rolled:
         times = self._times[self._wanted]
         there = ~numpy.isnan(values)
         if there.all():
-            series = list(timeseries.of(times, values))
+            series = list(schema.points(times, values))
         else:
             series = [
-                timeseries.of(times[which], found[which])
+                schema.points(times[which], found[which])
                 for which, found in zip(there, values, strict=True)
             ]
         for i, behind in later.items():

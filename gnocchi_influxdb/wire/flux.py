@@ -28,16 +28,16 @@ from collections.abc import Sequence
 
 import numpy
 
-from gnocchi_influxdb.wire import line_protocol
-
-#: Functions that InfluxDB applies to windows in its storage engine.
-WINDOW_FUNCTIONS = frozenset(
-    ["mean", "sum", "count", "min", "max", "first", "last"]
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.schema import (
+    FIELD,
+    MAX_TIME,
+    MEASUREMENT,
+    TAG,
+    WINDOW_FUNCTIONS,
 )
 
-_TAIL = (
-    f' |> keep(columns: ["_time", "_value", "{line_protocol.TAG}"]) |> group()'
-)
+_TAIL = f' |> keep(columns: ["_time", "_value", "{TAG}"]) |> group()'
 _SPECIAL = re.compile(r'[\\"$\x00-\x1f\x7f]')
 
 
@@ -64,7 +64,7 @@ def windows(
             bucket,
             metrics,
             start,
-            line_protocol.last_window(every) if stop is None else stop,
+            schema.last_window(every) if stop is None else stop,
         )
         + f" |> aggregateWindow(every: {every:d}ns, fn: {function},"
         + ' createEmpty: false, timeSrc: "_start")'
@@ -98,16 +98,14 @@ def _source(
     stop: int | None,
 ) -> str:
     # A UUID object has nothing but hexadecimal digits and dashes to give.
-    ids = " or ".join(
-        f'r.{line_protocol.TAG} == "{metric}"' for metric in metrics
-    )
+    ids = " or ".join(f'r.{TAG} == "{metric}"' for metric in metrics)
     return (
         f"from(bucket: {string(bucket)})"
         f" |> range(start: {time(0 if start is None else start)},"
-        f" stop: {time(line_protocol.MAX_TIME if stop is None else stop)})"
+        f" stop: {time(MAX_TIME if stop is None else stop)})"
         f' |> filter(fn: (r) => r._measurement == "'
-        f'{line_protocol.MEASUREMENT}" and r._field == "'
-        f'{line_protocol.FIELD}" and ({ids}))'
+        f'{MEASUREMENT}" and r._field == "'
+        f'{FIELD}" and ({ids}))'
     )
 
 

@@ -26,7 +26,7 @@ import numpy
 import numpy.typing as npt
 import orjson
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.wire import series
 
 Bytes = npt.NDArray[numpy.uint8]
@@ -141,7 +141,7 @@ def _table(body: bytes, first: int, last: int) -> list[Run]:
     if not header.isprintable():
         raise Unusual
     shortest = where.columns + 2 + SHORTEST_TIME + UUID_LENGTH
-    points = numpy.empty((last - position) // shortest, series.DTYPE)
+    points = numpy.empty((last - position) // shortest, schema.DTYPE)
     filled = 0
     starts: list[int] = []
     names: list[str] = []

@@ -24,7 +24,7 @@ import uuid
 
 import numpy
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.wire import flux_csv, series
 
 _ERROR = b",error,reference\r\n"
@@ -177,7 +177,7 @@ def _runs(body: bytes) -> list[flux_csv.Run]:
         ) from error
     runs = []
     for metric, (times, values) in columns.items():
-        points = numpy.empty(len(times), series.DTYPE)
+        points = numpy.empty(len(times), schema.DTYPE)
         points["timestamps"].view(numpy.int64)[:] = times
         points["values"] = values
         runs.append((metric, points))

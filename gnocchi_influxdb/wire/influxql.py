@@ -21,20 +21,22 @@ https://docs.influxdata.com/influxdb/v1/query_language/spec/
 import uuid
 from collections.abc import Iterable, Sequence
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.rollups import rollup_lines
-from gnocchi_influxdb.wire import info_lines
-from gnocchi_influxdb.wire import line_protocol as lp
-
-#: Functions that InfluxDB applies to windows.
-WINDOW_FUNCTIONS = frozenset(
-    ["mean", "sum", "count", "min", "max", "first", "last"]
+from gnocchi_influxdb.schema import (
+    FIELD,
+    MAX_TIME,
+    MEASUREMENT,
+    NAMES,
+    TAG,
+    WINDOW_FUNCTIONS,
 )
 
 #: Column of an answer that holds points.
-POINTS = lp.FIELD
+POINTS = FIELD
 
 #: Fields and their types, one row for each type that a field has in a shard.
-FIELD_TYPES = f'SHOW FIELD KEYS FROM "{lp.MEASUREMENT}"'
+FIELD_TYPES = f'SHOW FIELD KEYS FROM "{MEASUREMENT}"'
 
 
 _GROUP = 10
@@ -65,15 +67,15 @@ def windows(
         raise ValueError(f"not a window function: {function!r}")
     if stop is None:
         # Not the present, which is what InfluxQL takes for granted.
-        stop = lp.last_window(every)
+        stop = schema.last_window(every)
     source = _source(metrics, start, stop)
     if is_cluster and function == "count":
         source = (
-            f' FROM (SELECT "{lp.FIELD}"{source}) WHERE {_within(start, stop)}'
+            f' FROM (SELECT "{FIELD}"{source}) WHERE {_within(start, stop)}'
         )
     return (
-        f'SELECT {function}("{lp.FIELD}"){source}'
-        + f' GROUP BY time({every:d}ns), "{lp.TAG}" fill(none)'
+        f'SELECT {function}("{FIELD}"){source}'
+        + f' GROUP BY time({every:d}ns), "{TAG}" fill(none)'
     )
 
 
@@ -90,9 +92,9 @@ def points(
     :param limit: number of points of each metric, the oldest ones.
     """
     return (
-        f'SELECT "{lp.FIELD}"'
+        f'SELECT "{FIELD}"'
         + _source(metrics, start, stop)
-        + f' GROUP BY "{lp.TAG}"'
+        + f' GROUP BY "{TAG}"'
         + ("" if limit is None else f" LIMIT {limit:d}")
     )
 
@@ -100,9 +102,9 @@ def points(
 def newest(metrics: Sequence[uuid.UUID]) -> str:
     """The newest point of each metric, in the column `last`."""
     return (
-        f'SELECT last("{lp.FIELD}")'
+        f'SELECT last("{FIELD}")'
         + _source(metrics, None, None)
-        + f' GROUP BY "{lp.TAG}"'
+        + f' GROUP BY "{TAG}"'
     )
 
 
@@ -126,7 +128,7 @@ def rollups(
         f'SELECT {columns} FROM "{rollup_lines.MEASUREMENT}"'
         f" WHERE {_any_of(metrics)}"
         f" AND time >= {first:d} AND time < {rollup_lines.place(stop) + 1:d}"
-        f' GROUP BY "{lp.TAG}"'
+        f' GROUP BY "{TAG}"'
     )
 
 
@@ -135,17 +137,17 @@ def infos(metrics: Iterable[uuid.UUID], is_cluster: bool = False) -> str:
 
     :param is_cluster: as for `windows`.
     """
-    source = f'"{info_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
+    source = f'"{NAMES}" WHERE {_any_of(metrics)}'
     if is_cluster:
         source = f'(SELECT "name" FROM {source})'
-    return f'SELECT count("name") FROM {source} GROUP BY "{lp.TAG}"'
+    return f'SELECT count("name") FROM {source} GROUP BY "{TAG}"'
 
 
 def delete(metrics: Iterable[uuid.UUID]) -> str:
     """Delete all points of some metrics, their rollups and their names."""
     # It costs no more than for one of the measurements.
     return (
-        f'DELETE FROM "{lp.MEASUREMENT}", "{info_lines.MEASUREMENT}",'
+        f'DELETE FROM "{MEASUREMENT}", "{NAMES}",'
         f' "{rollup_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
     )
 
@@ -209,7 +211,7 @@ def _source(
     metrics: Iterable[uuid.UUID], start: int | None, stop: int | None
 ) -> str:
     return (
-        f' FROM "{lp.MEASUREMENT}" WHERE {_any_of(metrics)}'
+        f' FROM "{MEASUREMENT}" WHERE {_any_of(metrics)}'
         f" AND {_within(start, stop)}"
     )
 
@@ -217,13 +219,13 @@ def _source(
 def _within(start: int | None, stop: int | None) -> str:
     return (
         f"time >= {0 if start is None else start:d}"
-        f" AND time < {lp.MAX_TIME if stop is None else stop:d}"
+        f" AND time < {MAX_TIME if stop is None else stop:d}"
     )
 
 
 def _any_of(metrics: Iterable[uuid.UUID]) -> str:
     # A UUID object has nothing but hexadecimal digits and dashes to give.
-    terms = [f"\"{lp.TAG}\" = '{metric}'" for metric in metrics]
+    terms = [f"\"{TAG}\" = '{metric}'" for metric in metrics]
     # InfluxDB joins what an OR has on its left to each term on its right: a
     # chain of a hundred costs it 8 ms, groups of ten 5 ms.
     groups = [

@@ -31,7 +31,7 @@ import msgpack
 import numpy
 import numpy.typing as npt
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.wire import series as timeseries
 
 #: What the client must ask for (with ``epoch=ns``).
@@ -179,9 +179,7 @@ class _Reader:
         count = self._unpacker.read_array_header()
         if count * (1 + columns) > len(self._body) - self._unpacker.tell():
             raise _Wrong("rows are missing")
-        series = [
-            numpy.empty(count, timeseries.DTYPE) for _ in range(columns - 1)
-        ]
+        series = [numpy.empty(count, schema.DTYPE) for _ in range(columns - 1)]
         done = changes = 0
         while done < count:
             rows = None

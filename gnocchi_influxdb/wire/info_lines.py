@@ -31,9 +31,7 @@ import uuid
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gnocchi_influxdb.wire import line_protocol
-
-MEASUREMENT = "metric_info"
+from gnocchi_influxdb.schema import NAMES, TAG
 
 #: Stands for what Gnocchi does not know.
 UNKNOWN = "-"
@@ -69,10 +67,7 @@ def _line(info: Info) -> str:
         for field, value in zip(FIELDS, info[2:], strict=True)
     )
     # A UUID has nothing in it that would have to be escaped.
-    return (
-        f"{MEASUREMENT},{line_protocol.TAG}={info.metric} {fields}"
-        f" {info.time:d}\n"
-    )
+    return f"{NAMES},{TAG}={info.metric} {fields} {info.time:d}\n"
 
 
 def _text(value: object) -> str:

@@ -29,31 +29,20 @@ import numpy
 import numpy.typing
 import orjson
 
-from gnocchi_influxdb.wire import series
-
-MEASUREMENT = "measure"
-TAG = "metric"
-FIELD = "value"
-
 # Points up to which it does not pay to look for times that are the same.
+from gnocchi_influxdb.schema import (
+    DTYPE,
+    FIELD,
+    MAX_TIME,
+    MEASUREMENT,
+    TAG,
+    Array,
+)
+
 _MANY = 1000
 
 # Where the tag is in what a line begins with.
 _TAG = slice(len(MEASUREMENT) + 1, -len(f" {FIELD}="))
-
-#: Newest time that InfluxDB stores (models.MaxNanoTime of its source), ns.
-MAX_TIME = 2**63 - 2
-
-Array = numpy.typing.NDArray[Any]
-
-
-def last_window(every: int) -> int:
-    """A start of a window of `every` ns that is late enough for any point.
-
-    Not the last one that there is: InfluxDB does not come back from a window
-    that ends beyond `MAX_TIME`.
-    """
-    return (MAX_TIME // every - 1) * every
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,7 +126,7 @@ def collect(
     # At once for all metrics: there are often thousands with a point each.
     # Joined as bytes, since numpy takes 3 us to see that two structured
     # arrays are of the same type.
-    dtype = series.DTYPE
+    dtype = DTYPE
     joined = numpy.frombuffer(
         b"".join([numpy.asarray(a, dtype).tobytes() for a in arrays]), dtype
     )

@@ -13,7 +13,6 @@
 
 import uuid
 from collections.abc import Iterable
-from typing import Any
 
 import numpy
 import numpy.typing as npt
@@ -23,19 +22,6 @@ from gnocchi_influxdb import exceptions
 #: One metric's points, oldest first, each timestamp once. The fields are
 #: those of gnocchi.carbonara.TIMESERIES_ARRAY_DTYPE.
 TimeSeries = npt.NDArray[numpy.void]
-DTYPE = numpy.dtype([("timestamps", "<M8[ns]"), ("values", "<f8")])
-
-
-def of(times: npt.NDArray[Any], values: npt.NDArray[Any]) -> TimeSeries:
-    """Times and values together.
-
-    :param times: shape (n,): datetime64[ns].
-    :param values: shape (..., n).
-    """
-    points = numpy.empty(values.shape, DTYPE)
-    points["timestamps"] = times
-    points["values"] = values
-    return points
 
 
 def by_metric(

@@ -17,7 +17,7 @@ import time
 import uuid
 from typing import Any
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager, type_conflicts
 from gnocchi_influxdb.cli.check.server import Finding, Findings, Level
 from gnocchi_influxdb.client import client
@@ -27,7 +27,6 @@ from gnocchi_influxdb.wire import (
     flux_response,
     influxql,
     influxql_points,
-    line_protocol,
 )
 
 #: Seconds that the newest point of one metric may take. Usual are 0.005.
@@ -143,8 +142,8 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
     # has ever had. Not the one of another host that checks at the moment.
     one = uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname())
     line = (
-        f"{line_protocol.MEASUREMENT},{line_protocol.TAG}={one}"
-        f" {line_protocol.FIELD}=1.5 {time.time_ns()}"
+        f"{schema.MEASUREMENT},{schema.TAG}={one}"
+        f" {schema.FIELD}=1.5 {time.time_ns()}"
     )
     took = []
     try:

@@ -30,14 +30,13 @@ no finer one has, theirs are taken.
 
 import dataclasses
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb.wire import line_protocol as lp
-
-Array = numpy.typing.NDArray[Any]
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.schema import Array
 
 #: By which method's values a window is represented, the best one first. A
 #: mean keeps the mean of any coarser window right, if all have as many
@@ -211,7 +210,7 @@ def storable(found: Points, oldest: int) -> tuple[Points, int, int]:
     :param oldest: ns, what lies before it the bucket does not keep.
     :return: the points, how many are too old, how many are not finite.
     """
-    too_old = (found.times < max(oldest, 0)) | (found.times > lp.MAX_TIME)
+    too_old = (found.times < max(oldest, 0)) | (found.times > schema.MAX_TIME)
     not_finite = ~too_old & ~numpy.isfinite(found.values)
     good = found.where(~too_old & ~not_finite)
     return good, int(too_old.sum()), int(not_finite.sum())

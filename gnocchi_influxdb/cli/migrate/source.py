@@ -21,9 +21,10 @@ from gnocchi import storage as gnocchi_storage
 from stevedore import driver
 from stevedore.exception import NoMatches
 
-from gnocchi_influxdb.aggregation import methods as aggregates
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.cli.migrate import history
 from gnocchi_influxdb.cli.output import Failure
+from gnocchi_influxdb.schema import Array
 
 LOG = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Source:
         levels = []
         for aggregation in aggregations if method else ():
             series = found[aggregation]
-            every = aggregates.ns_of(aggregation.granularity)
+            every = schema.ns_of(aggregation.granularity)
             times = as_ns(series.timestamps)
             timespan = aggregation.timespan
             levels.append(
@@ -100,9 +101,7 @@ class Source:
                     every,
                     history.complete_from(
                         int(times[-1]),
-                        None
-                        if timespan is None
-                        else aggregates.ns_of(timespan),
+                        None if timespan is None else schema.ns_of(timespan),
                         every,
                     )
                     if len(times)
@@ -146,20 +145,20 @@ class Source:
         if not len(series):
             return None
         times = as_ns(series.timestamps)
-        every = aggregates.ns_of(block)
+        every = schema.ns_of(block)
         # Whole blocks are dropped. What is there is complete from the later
         # of two on: where it should begin, and where it does: the back window
         # may just have become longer.
         begin = max(
             as_ns(numpy.array([series.first_block_timestamp()]))[0],
-            aggregates.floor(int(times[0]), every),
+            schema.floor(int(times[0]), every),
         )
         return history.Level(history.MEASURE, int(begin), times, series.values)
 
 
-def as_ns(times: Any) -> history.Array:
+def as_ns(times: Any) -> Array:
     """Times as int64, ns since the epoch."""
-    found: history.Array = times.astype("datetime64[ns]").astype("int64")
+    found: Array = times.astype("datetime64[ns]").astype("int64")
     return found
 
 

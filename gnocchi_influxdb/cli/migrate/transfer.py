@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.cli.migrate import history, source
 from gnocchi_influxdb.client import client as client_
@@ -28,7 +28,7 @@ from gnocchi_influxdb.maintenance import names
 from gnocchi_influxdb.read import fetcher
 from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.rollups import rollup_store
-from gnocchi_influxdb.wire import line_protocol, series
+from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import writer
 
 LOG = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class Transfer:
 
         measures = []
         for id_, points in found.items():
-            array = numpy.empty(len(points), dtype=series.DTYPE)
+            array = numpy.empty(len(points), dtype=schema.DTYPE)
             array["timestamps"] = points.times.astype("datetime64[ns]")
             array["values"] = points.values
             measures.append((id_, array))

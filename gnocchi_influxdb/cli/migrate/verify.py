@@ -23,12 +23,10 @@ from typing import Any
 
 import numpy
 
-from gnocchi_influxdb import storage
+from gnocchi_influxdb import schema, storage
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.cli.migrate import history, source, transfer
-from gnocchi_influxdb.wire import line_protocol as lp
-
-Array = history.Array
+from gnocchi_influxdb.schema import Array
 
 #: Relative difference that comes from the order of additions.
 _TOLERANCE = 1e-9
@@ -92,9 +90,9 @@ class Verifier:
         planned, _, _ = history.storable(planned, oldest)
         if not len(planned):
             return {}
-        rows = self._moving.stored(policy, [metric.id], 0, lp.MAX_TIME).get(
-            metric.id
-        )
+        rows = self._moving.stored(
+            policy, [metric.id], 0, schema.MAX_TIME
+        ).get(metric.id)
         if rows is None:
             missing = Compared(len(planned), wrong=len(planned))
             return {POINTS: missing}
@@ -112,7 +110,7 @@ class Verifier:
         method = history.method(policy.aggregation_methods)
         for aggregation in aggregations:
             result[
-                methods.ns_of(aggregation.granularity), aggregation.method
+                schema.ns_of(aggregation.granularity), aggregation.method
             ] = _aggregation(
                 aggregation,
                 method,
@@ -163,12 +161,12 @@ def _aggregation(
     after: Any,
     oldest: int,
 ) -> Compared:
-    every = methods.ns_of(aggregation.granularity)
+    every = schema.ns_of(aggregation.granularity)
     times, values = source.as_ns(before.timestamps), before.values
     if aggregation.timespan is not None:
         # Counted from the newest window, which may be newer by now.
-        newest = methods.floor(int(there.times[-1]), every)
-        answered = times > newest - methods.ns_of(aggregation.timespan)
+        newest = schema.floor(int(there.times[-1]), every)
+        answered = times > newest - schema.ns_of(aggregation.timespan)
         times, values = times[answered], values[answered]
     ours = _window(planned, times, every)
     theirs = _window(there, times, every)

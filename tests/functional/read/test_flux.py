@@ -16,6 +16,7 @@ import uuid
 
 import pytest
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import flux
@@ -52,7 +53,7 @@ def asked(make_conf, indexer_driver):
 
 
 @pytest.mark.only_2x("1.x makes windows behind its storage: InfluxQL is taken")
-@pytest.mark.parametrize("function", sorted(flux.WINDOW_FUNCTIONS))
+@pytest.mark.parametrize("function", sorted(schema.WINDOW_FUNCTIONS))
 @pytest.mark.parametrize("bounded", [True, False])
 def test_windows_are_computed_in_the_storage_engine(asked, function, bounded):
     start, stop = (T0, T0 + 600 * NS) if bounded else (None, None)

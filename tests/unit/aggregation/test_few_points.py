@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import few_points
-from gnocchi_influxdb.wire import flux, series
 
 EVERY = 7
 
 
 def array(points):
-    found = numpy.zeros(len(points), dtype=series.DTYPE)
+    found = numpy.zeros(len(points), dtype=schema.DTYPE)
     found["timestamps"] = numpy.array(sorted(points), dtype="int64").view(
         "M8[ns]"
     )
@@ -44,7 +44,7 @@ ARITHMETIC = {
 
 
 def test_all_functions_are_covered():
-    assert set(ARITHMETIC) == flux.WINDOW_FUNCTIONS
+    assert set(ARITHMETIC) == schema.WINDOW_FUNCTIONS
 
 
 @pytest.mark.parametrize("function", sorted(ARITHMETIC))
@@ -58,7 +58,7 @@ def test_aggregate(function, points):
     for t in sorted(points):
         windows.setdefault(t // EVERY * EVERY, []).append(points[t])
     found = few_points.aggregate(array(points), EVERY, function)
-    assert found.dtype == series.DTYPE
+    assert found.dtype == schema.DTYPE
     assert found["timestamps"].view("int64").tolist() == list(windows)
     assert found["values"].tolist() == [
         ARITHMETIC[function](values) for values in windows.values()

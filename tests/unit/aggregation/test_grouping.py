@@ -17,9 +17,9 @@ from gnocchi import carbonara
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, windows
 from gnocchi_influxdb.read import query
-from gnocchi_influxdb.wire import series as timeseries
 
 METHODS = ["std", "median", "95pct"]
 METHODS += [f"rate:{method}" for method in (*METHODS, "mean", "count", "max")]
@@ -34,7 +34,7 @@ def aggregation(method, seconds=10):
 def series(points):
     times = numpy.array(sorted(points), "int64") * NS
     values = numpy.array([points[t] for t in sorted(points)], "float64")
-    return timeseries.of(times.view("datetime64[ns]"), values)
+    return schema.points(times.view("datetime64[ns]"), values)
 
 
 def rows(found):

@@ -14,13 +14,13 @@
 import numpy
 import pytest
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.indexer import latest
-from gnocchi_influxdb.wire import series
 
 
 def measures(*seconds):
     """Of these times; None is NaT."""
-    made = numpy.zeros(len(seconds), dtype=series.DTYPE)
+    made = numpy.zeros(len(seconds), dtype=schema.DTYPE)
     made["timestamps"] = [
         numpy.datetime64("NaT" if s is None else s * 10**9, "ns")
         for s in seconds

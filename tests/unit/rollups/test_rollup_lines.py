@@ -17,15 +17,14 @@ import msgpack
 import numpy
 import pytest
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.rollups import rollup_lines
 from gnocchi_influxdb.rollups import rollup_response as response
 from gnocchi_influxdb.wire import line_protocol
-from gnocchi_influxdb.wire import series as timeseries
 
 HOUR = 3600 * 10**9
 DAY = rollup_lines.DAY
-LAST = line_protocol.MAX_TIME
+LAST = schema.MAX_TIME
 METRIC = uuid.UUID("5a301761-aaaa-46e2-8900-8b4f6fe6675a")
 NAN = float("nan")
 
@@ -34,7 +33,7 @@ def points(*times, metrics=(METRIC,)):
     """Each of the next metric."""
     measures = []
     for i, metric in enumerate(metrics):
-        array = numpy.ones(len(times[i :: len(metrics)]), timeseries.DTYPE)
+        array = numpy.ones(len(times[i :: len(metrics)]), schema.DTYPE)
         array["timestamps"] = numpy.array(
             times[i :: len(metrics)], "datetime64[ns]"
         )

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gnocchi_influxdb.wire import flux, line_protocol
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.wire import flux
 
 IDS = [uuid.UUID(int=i) for i in range(3)]
 
@@ -59,7 +60,7 @@ def test_time(ns):
     st.integers(0, 2**62),
     st.integers(0, 2**62),
     st.integers(1, 10**18),
-    st.sampled_from(sorted(flux.WINDOW_FUNCTIONS)),
+    st.sampled_from(sorted(schema.WINDOW_FUNCTIONS)),
 )
 def test_windows(bucket, start, stop, every, function):
     text = flux.windows(bucket, IDS, start, stop, every, function)
@@ -89,13 +90,13 @@ def test_no_other_function():
 def test_bounds():
     text = flux.points("b", IDS[:1], None, None)
     assert "start: 1970-01-01T00:00:00.000000000Z" in text
-    assert f"stop: {flux.time(line_protocol.MAX_TIME)}" in text
+    assert f"stop: {flux.time(schema.MAX_TIME)}" in text
     text = flux.windows("b", IDS[:1], None, None, 60 * 10**9, "mean")
-    assert f"stop: {flux.time(line_protocol.last_window(60 * 10**9))}" in text
+    assert f"stop: {flux.time(schema.last_window(60 * 10**9))}" in text
 
 
 @given(st.integers(1, 2**60))
 def test_the_last_window_ends_in_time(every):
-    start = line_protocol.last_window(every)
+    start = schema.last_window(every)
     assert start % every == 0
-    assert start + every <= line_protocol.MAX_TIME < start + 2 * every
+    assert start + every <= schema.MAX_TIME < start + 2 * every

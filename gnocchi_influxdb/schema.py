@@ -1,0 +1,92 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the rooms of this package agree on: names in InfluxDB, and units.
+
+A metric is one series, a measure one point of it::
+
+    measure,metric=5a301761-aaaa-46e2-8900-8b4f6fe6675a value=42.5 1400000000
+"""
+
+import functools
+from typing import Any, NewType
+
+import numpy
+import numpy.typing
+
+#: Measurement of the points: one series a metric, told apart by `TAG`, with
+#: one field.
+MEASUREMENT = "measure"
+TAG = "metric"
+FIELD = "value"
+
+#: Measurement of what metrics are called, for dashboards.
+NAMES = "metric_info"
+
+#: A time (since 1970-01-01) or a duration.
+Ns = NewType("Ns", int)
+Seconds = NewType("Seconds", int)
+
+#: Nanoseconds in a second.
+SECOND = 10**9
+
+#: Newest time that InfluxDB stores, ns (models.MaxNanoTime of its source).
+MAX_TIME = 2**63 - 2
+
+Array = numpy.typing.NDArray[Any]
+
+#: Points or windows: those fields that gnocchi.carbonara's
+#: TIMESERIES_ARRAY_DTYPE has.
+DTYPE = numpy.dtype([("timestamps", "<M8[ns]"), ("values", "<f8")])
+
+#: Functions that InfluxDB applies to windows in its storage engine, by the
+#: same name in Flux and InfluxQL.
+WINDOW_FUNCTIONS = frozenset(
+    ["mean", "sum", "count", "min", "max", "first", "last"]
+)
+
+
+@functools.lru_cache(maxsize=1024)
+def ns_of(duration: Any) -> int:
+    """A numpy.timedelta64 of any unit in nanoseconds."""
+    return int(numpy.timedelta64(duration, "ns").astype("int64"))
+
+
+def floor(ns: int, every: int) -> int:
+    """Start of the window of `every` ns since the epoch that holds `ns`."""
+    return ns // every * every
+
+
+def ceil(ns: int, every: int) -> int:
+    """First start of a window of `every` ns that is not before `ns`."""
+    return -(-ns // every) * every
+
+
+def last_window(every: int) -> int:
+    """A start of a window of `every` ns that is late enough for any point.
+
+    Not the last one that there is: InfluxDB does not come back from a window
+    that ends beyond `MAX_TIME`.
+    """
+    return (MAX_TIME // every - 1) * every
+
+
+def points(times: Array, values: Array) -> Array:
+    """A structured array of points.
+
+    :param times: shape (n,): datetime64[ns].
+    :param values: shape (..., n).
+    :return: of the shape of `values`, with the fields of `DTYPE`.
+    """
+    found = numpy.empty(values.shape, DTYPE)
+    found["timestamps"] = times
+    found["values"] = values
+    return found
