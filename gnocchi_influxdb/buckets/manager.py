@@ -61,10 +61,10 @@ class Buckets:
         self.prefix = prefix
         self._expire = expire
         self.server: api_2x.Buckets | api_1x.Policies
-        if client.is_1x:
-            self.server = api_1x.Policies(client)
-        else:
+        if client.capabilities.buckets:
             self.server = api_2x.Buckets(client)
+        else:
+            self.server = api_1x.Policies(client)
         # No lock: it would have to be held while the server is asked, and
         # when that does not answer one would wait for all the others. Making
         # a bucket twice is harmless.

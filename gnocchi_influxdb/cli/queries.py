@@ -34,26 +34,27 @@ _SHARD = re.compile(
 )
 
 
-def series(is_1x: bool) -> str:
+def series(has_own_index: bool) -> str:
     """Keys of the series that a bucket has of metrics: points and the rest.
 
     Not ``SHOW TAG VALUES``, nor Flux's ``distinct``, though they take a third
     of the time: they go on naming series that were deleted.
 
-    :param is_1x: there the index is that of the whole database; only with a
-        time the answer is of one retention policy.
+    :param has_own_index: whether the bucket has an index of its own. If that
+        is the whole database's, only with a time the answer is of one
+        retention policy.
     """
     names = ", ".join(f'"{name}"' for name in (MEASUREMENT, *_BESIDE))
     everything = f"SHOW SERIES FROM {names}"
-    return f"{everything} WHERE time >= 0" if is_1x else everything
+    return everything if has_own_index else f"{everything} WHERE time >= 0"
 
 
-def count(start: int, stop: int, is_cluster: bool) -> str:
+def count(start: int, stop: int, counts: bool) -> str:
     """Number of points between `start` and before `stop`, ns.
 
-    :param is_cluster: as for `influxql.windows`.
+    :param counts: as for `influxql.windows`.
     """
-    if is_cluster:
+    if not counts:
         return (
             f'SELECT count("{FIELD}") FROM'  # noqa: S608
             f' (SELECT "{FIELD}" FROM "{MEASUREMENT}"'

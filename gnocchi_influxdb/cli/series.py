@@ -34,7 +34,7 @@ def find(client: client_.Client, bucket: str) -> queries.Keys:
     :raises BucketNotFoundError: it is not there.
     """
     found = influxql_rows.rows(
-        client.influxql(bucket, queries.series(client.is_1x))
+        client.influxql(bucket, queries.series(client.capabilities.buckets))
     )
     return queries.metrics_of(found)
 
@@ -127,7 +127,7 @@ def first(client: client_.Client, bucket: str) -> int | None:
 def _count(client: client_.Client, bucket: str, start: int, stop: int) -> int:
     found = influxql_rows.rows(
         client.influxql(
-            bucket, queries.count(start, stop, client.may_be_cluster)
+            bucket, queries.count(start, stop, client.capabilities.counts)
         )
     )
     return int(found[0][1]) if found else 0

@@ -202,7 +202,7 @@ class _Status:
 
     def _sizes(self) -> dict[str, int]:
         try:
-            if self._client.is_1x:
+            if not self._client.capabilities.buckets:
                 return series.disk_sizes(
                     self._client, self._deployment.buckets.prefix
                 )

@@ -18,6 +18,7 @@ is in front of it is the database. So nobody has to ask the server first, nor
 to wait for one that is away; gnocchi-upgrade sees that the two fit.
 """
 
+import dataclasses
 import urllib.parse
 from typing import Any
 
@@ -26,13 +27,60 @@ from typing import Any
 _PLAIN = " \"'(),/:<=>"
 
 
-class Version2:
-    """InfluxDB 2.x.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the server and its API can do. What differs gets a field here.
 
-    :ivar is_1x: False.
+    :ivar buckets: an archive policy is a bucket, with an index of its own,
+        and /api/v2/buckets makes it. If not, it is a retention policy of a
+        database, and InfluxQL makes it.
+    :ivar tokens: the token is one; if not, it is user:password.
+    :ivar flux: Flux aggregates in the storage engine and sends an answer as
+        it goes. If not, InfluxQL is always the quicker language.
+    :ivar delete_by_tag: /api/v2/delete takes a predicate of tags.
+    :ivar hides: what the token may not read looks like what is not there.
+    :ivar may_lag: copies of a point may differ for a while.
+    :ivar counts: `count` in InfluxQL is right. Asked for one, the nodes of a
+        cluster that lack the series answer an empty iterator of floats, and
+        what the others answer, integers, is dropped for it.
     """
 
-    is_1x = False
+    buckets: bool
+    tokens: bool
+    flux: bool
+    delete_by_tag: bool
+    hides: bool
+    may_lag: bool
+    counts: bool
+
+
+INFLUXDB_2 = Capabilities(
+    buckets=True,
+    tokens=True,
+    flux=True,
+    delete_by_tag=True,
+    hides=True,
+    may_lag=False,
+    counts=True,
+)
+#: A cluster speaks as InfluxDB 1.8 does.
+CLUSTER = Capabilities(
+    buckets=False,
+    tokens=False,
+    flux=False,
+    delete_by_tag=False,
+    hides=False,
+    may_lag=True,
+    counts=False,
+)
+#: A single server of 1.x may be replaced by a cluster at any time.
+INFLUXDB_1 = dataclasses.replace(CLUSTER, counts=True)
+
+
+class Version2:
+    """InfluxDB 2.x."""
+
+    capabilities = INFLUXDB_2
 
     def __init__(self, conf: Any) -> None:
         self._org: str = conf.influxdb_org
@@ -63,11 +111,11 @@ class Version1:
     Writes go to /write, where the consistency of a cluster is documented; a
     server that is none reads over it.
 
-    :ivar is_1x: True.
+    :ivar capabilities: for all that is known before the server is asked.
     :ivar replication: of the retention policies that are made.
     """
 
-    is_1x = True
+    capabilities = CLUSTER
     flux_path = "/api/v2/query"
 
     def __init__(self, conf: Any) -> None:

@@ -62,7 +62,7 @@ class Client:
         self._api = api.of(conf)
         self._timeout: float = conf.influxdb_timeout
         self._connections = connections.Connections(
-            conf, self.url, self._api.is_1x
+            conf, self.url, self._api.capabilities.tokens
         )
         self._server: servers.Server | None = None
         self._organization = organization.Organization(
@@ -74,21 +74,17 @@ class Client:
         return f"{self.url} ({self._api})"
 
     @property
-    def is_1x(self) -> bool:
-        """Whether buckets are retention policies, as on InfluxDB 1.x."""
-        return self._api.is_1x
+    def capabilities(self) -> api.Capabilities:
+        """What the server can do, for all that its answers have said yet."""
+        server = self._server
+        if self._api.capabilities.buckets or server is None:
+            return self._api.capabilities
+        return api.CLUSTER if server.is_cluster() else api.INFLUXDB_1
 
     @property
     def replication(self) -> int:
         """Of how many copies retention policies are made."""
         return getattr(self._api, "replication", 1)
-
-    @property
-    def may_be_cluster(self) -> bool:
-        """Whether it is a cluster, for all that the answers have said yet."""
-        return self._api.is_1x and (
-            self._server is None or self._server.is_cluster()
-        )
 
     def once(self, timeout: float | None = None) -> "Client":
         """The same over the same connections, but it repeats no request.
@@ -173,7 +169,7 @@ class Client:
             token may read.
         :raises ConfigurationError: InfluxQL would ask another organization.
         """
-        if not self._api.is_1x:
+        if self._api.capabilities.buckets:
             self._organization.require_influxql()
         headers = {"Content-Type": _FORM, "Accept": accept}
         body = api.encode(self._api.influxql(bucket, statement))

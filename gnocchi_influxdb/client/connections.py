@@ -38,12 +38,12 @@ class Connections:
 
     :param conf: the group of options.
     :param url: of the server.
-    :param has_users: the token is not one, but user:password.
+    :param tokens: see `api.Capabilities`.
     """
 
-    def __init__(self, conf: Any, url: str, has_users: bool) -> None:
+    def __init__(self, conf: Any, url: str, tokens: bool) -> None:
         self._conf = conf
-        self._has_users = has_users
+        self._tokens = tokens
         self._url = url
         self._host = urllib.parse.urlsplit(url).netloc
         self._lock = threading.Lock()
@@ -120,7 +120,7 @@ class Connections:
             retries=False,
         ).api_client
         self._headers = dict(api.default_headers)
-        if self._has_users:
+        if not self._tokens:
             # As InfluxDB 1.x takes it, whatever is in a password.
             token = base64.b64encode((conf.influxdb_token or "").encode())
             self._headers["Authorization"] = f"Basic {token.decode()}"

@@ -48,8 +48,8 @@ def check_options(conf: Any) -> None:
     :raises ConfigurationError: naming the option, never the token.
     """
     # A password may be anything: it travels encoded.
-    is_password = api.of(conf).is_1x
-    if not is_password and not _can_be_sent(conf.influxdb_token or ""):
+    is_token = api.of(conf).capabilities.tokens
+    if is_token and not _can_be_sent(conf.influxdb_token or ""):
         raise exceptions.ConfigurationError(
             "[storage] influxdb_token holds characters that no token has (a"
             " line break, perhaps)"

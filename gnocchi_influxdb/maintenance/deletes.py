@@ -145,7 +145,7 @@ class Deleter:
             exceptions.BucketNotFoundError,
             exceptions.ConfigurationError,
         ) as e:
-            if self._client.is_1x:
+            if not self._client.capabilities.delete_by_tag:
                 if isinstance(e, exceptions.BucketNotFoundError):
                     return metrics
                 raise
@@ -189,7 +189,7 @@ def by_influxql(
 def _with_points(
     influxdb: client.Client, bucket: str, metrics: Sequence[uuid.UUID]
 ) -> list[uuid.UUID]:
-    infos = influxql.infos(metrics, influxdb.may_be_cluster)
+    infos = influxql.infos(metrics, influxdb.capabilities.counts)
     body = influxdb.influxql(bucket, f"{influxql.newest(metrics)};{infos}")
     points, named = influxql_points.parse_influxql(body, [["last"], ["count"]])
     return list({**points["last"], **named["count"]})

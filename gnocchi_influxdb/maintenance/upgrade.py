@@ -44,7 +44,7 @@ def check(client: client_.Client, conf: Any) -> None:
             " InfluxDB"
         )
     _check_release(client, conf, server, release)
-    if client.is_1x:
+    if not client.capabilities.buckets:
         _check_1x(client, conf, server)
         return
     if not conf.influxdb_token:
@@ -69,13 +69,13 @@ def _check_release(
         raise exceptions.ConfigurationError(
             f"{found}; this driver needs {_SUPPORTED}"
         )
-    if release[0] == 1 and not client.is_1x:
+    if release[0] == 1 and client.capabilities.buckets:
         raise exceptions.ConfigurationError(
             f"{found}, where an archive policy is a retention policy of a"
             " database: set [storage] influxdb_bucket_prefix = gnocchi/ for"
             f" the database gnocchi; it is {prefix!r}"
         )
-    if release[0] == 2 and client.is_1x:
+    if release[0] == 2 and not client.capabilities.buckets:
         raise exceptions.ConfigurationError(
             f"{found}, which has no databases with retention policies as"
             f" [storage] influxdb_bucket_prefix = {prefix} asks for: set it"

@@ -179,9 +179,11 @@ class Asker:
         """Points, as long as they are few enough to be the better answer."""
         if not self._languages.are_both(query.bucket):
             return None
-        # 1.x has no other way for more of them.
+        # Without Flux there is no other way for more of them.
         most = limit = (
-            0 if self._client.is_1x else cost.most_points(query, len(ids))
+            cost.most_points(query, len(ids))
+            if self._client.capabilities.flux
+            else 0
         )
         if query.what != queries.POINTS:
             most = cost.points_a_window(query, len(ids))

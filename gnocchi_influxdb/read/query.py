@@ -73,7 +73,7 @@ class Query:
         )
 
     def influxql(
-        self, metrics: Sequence[uuid.UUID], is_cluster: bool = False
+        self, metrics: Sequence[uuid.UUID], counts: bool = True
     ) -> tuple[str, str]:
         """The query in InfluxQL, and the column that it answers."""
         if self.what == POINTS:
@@ -90,7 +90,7 @@ class Query:
                 self.stop,
                 self.every,
                 self.what,
-                is_cluster,
+                counts,
             ),
             self.what,
         )

@@ -56,13 +56,14 @@ class Languages:
 
         :raises InfluxDBError: there is no whole answer.
         """
+        can = self._client.capabilities
         # Another thread may change it meanwhile.
         language = self._language
         if self._prefers_influxql(query, len(ids)):
             try:
                 return self._in_influxql(query, ids)
             except exceptions.ConfigurationError as e:
-                if language == "influxql" or self._client.is_1x:
+                if language == "influxql" or not can.flux:
                     raise
                 rows = self._in_flux(query, ids)
                 if self._language != "flux":
@@ -70,8 +71,8 @@ class Languages:
                     LOG.warning("All is asked in Flux from now on: %s", e)
                 return rows
             except exceptions.BucketNotFoundError:
-                if self._client.is_1x:
-                    return {}  # It hides nothing: that is a 403.
+                if not can.hides:
+                    return {}
                 if language != "influxql":
                     rows = self._in_flux(query, ids)
                     if rows:
@@ -90,7 +91,7 @@ class Languages:
     def _prefers_influxql(self, query: queries.Query, metrics: int) -> bool:
         if self._language != "auto":
             return self._language == "influxql"
-        if self._client.is_1x:
+        if not self._client.capabilities.flux:
             # Its Flux reads all points and makes windows of them then.
             return True
         if query.bucket in self._flux_only:
@@ -100,7 +101,9 @@ class Languages:
     def _in_influxql(
         self, query: queries.Query, ids: Sequence[uuid.UUID]
     ) -> coalescing.Rows:
-        statement, column = query.influxql(ids, self._client.may_be_cluster)
+        statement, column = query.influxql(
+            ids, self._client.capabilities.counts
+        )
         body = self._client.influxql(query.bucket, statement)
         (answer,) = influxql_points.parse_influxql(body, [[column]])
         return answer[column]

@@ -51,7 +51,7 @@ class Store:
         self._client = client
         # The copies of a cluster may differ for a while, and what was
         # computed from one that is behind would stay.
-        self._enabled = enabled and not client.is_1x
+        self._enabled = enabled and not client.capabilities.may_lag
         self._paused_until = -math.inf
         self._writing = client.once(_TIMEOUT)
         # When the clock was seen to be right, by two clocks.

@@ -48,7 +48,7 @@ def windows(
     stop: int | None,
     every: int,
     function: str,
-    is_cluster: bool = False,
+    counts: bool = True,
 ) -> str:
     """One value a window: the windows of `every` ns since the epoch.
 
@@ -58,10 +58,9 @@ def windows(
         to the last point.
     :param function: one of `WINDOW_FUNCTIONS`; the column of the answer has
         its name.
-    :param is_cluster: whether it is for a cluster of InfluxDB 1.8. Asked for
-        a count, its nodes without the series answer an empty iterator of
-        floats, and what the others answer, integers, is dropped for it. So
-        the points are counted by the node that is asked.
+    :param counts: whether the server can be trusted with a count, see
+        `client.api.Capabilities`. If not, the points are counted by the node
+        that is asked.
     """
     if function not in WINDOW_FUNCTIONS:
         raise ValueError(f"not a window function: {function!r}")
@@ -69,10 +68,9 @@ def windows(
         # Not the present, which is what InfluxQL takes for granted.
         stop = schema.last_window(every)
     source = _source(metrics, start, stop)
-    if is_cluster and function == "count":
-        source = (
-            f' FROM (SELECT "{FIELD}"{source}) WHERE {_within(start, stop)}'
-        )
+    if function == "count" and not counts:
+        within = _within(start, stop)
+        source = f' FROM (SELECT "{FIELD}"{source}) WHERE {within}'
     return (
         f'SELECT {function}("{FIELD}"){source}'
         + f' GROUP BY time({every:d}ns), "{TAG}" fill(none)'
@@ -132,13 +130,13 @@ def rollups(
     )
 
 
-def infos(metrics: Iterable[uuid.UUID], is_cluster: bool = False) -> str:
+def infos(metrics: Iterable[uuid.UUID], counts: bool = True) -> str:
     """How many times each was told what it is called (column `count`).
 
-    :param is_cluster: as for `windows`.
+    :param counts: as for `windows`.
     """
     source = f'"{NAMES}" WHERE {_any_of(metrics)}'
-    if is_cluster:
+    if not counts:
         source = f'(SELECT "name" FROM {source})'
     return f'SELECT count("name") FROM {source} GROUP BY "{TAG}"'
 

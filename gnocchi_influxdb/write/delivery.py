@@ -101,7 +101,7 @@ class Delivery:
         until = now + _REQUEST * self._timeout
         if (
             until > marked
-            and not self._client.is_1x
+            and not self._client.capabilities.may_lag
             and rollup_lines.has_late(points, until)
             and rollup_choice.is_ever_kept(policy)
         ):

@@ -39,7 +39,7 @@ _RESERVED = "_monitoring"
 
 def may_make_buckets(influxdb: client.Client) -> bool:
     """Whether the token has the right to; nothing is made."""
-    if influxdb.is_1x:
+    if not influxdb.capabilities.buckets:
         try:
             influxdb.influxql("/", influxql.SHOW_USERS)
         except exceptions.ForbiddenError:
@@ -211,7 +211,7 @@ def spelled(seconds: int) -> str:
 
 def _newest(influxdb: client.Client, name: str, one: uuid.UUID) -> list[float]:
     """The value of the newest point of a metric, if it has any."""
-    if influxdb.is_1x:
+    if not influxdb.capabilities.buckets:
         body = influxdb.influxql(name, influxql.newest([one]))
         (answer,) = influxql_points.parse_influxql(body, [["last"]])
         found = answer["last"]

@@ -153,7 +153,7 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
     try:
         upgrade.check(influxdb, conf)
     except exceptions.AccessError:
-        if influxdb.is_1x:
+        if not influxdb.capabilities.buckets:
             raise
         # An unknown token gets no answer here either, one with few rights a
         # short one.
@@ -165,7 +165,7 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
             " buckets: each archive policy needs one that was made for it",
         )
         return
-    if influxdb.is_1x:
+    if not influxdb.capabilities.tokens:
         yield Finding(Level.OK, "token", "is a user and the right password")
         for limit in upgrade.limits(influxdb):
             what, _, cure = limit.partition("; ")
@@ -197,7 +197,7 @@ def clock(influxdb: client.Client) -> Findings:
 
 def _their_time(influxdb: client.Client) -> tuple[int, float]:
     """InfluxDB's time, ns, and by how many seconds it may be off."""
-    if influxdb.is_1x:
+    if not influxdb.capabilities.flux:
         # Flux of 1.8 can't make a point of the present.
         date = influxdb.server().date
         if date is None:

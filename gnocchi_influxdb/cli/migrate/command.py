@@ -160,7 +160,7 @@ def _migration(
     if not storage.influxdb_retention:
         # Then more is moved.
         target += ", of any age"
-    if not deployment.client.is_1x:
+    if deployment.client.capabilities.buckets:
         # One that was set up anew has nothing of what was moved before.
         with contextlib.suppress(exceptions.AccessError):
             target += f", organization {deployment.client.org_id()}"

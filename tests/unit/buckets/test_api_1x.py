@@ -40,10 +40,10 @@ def api(prefix, **options):
 
 def test_the_prefix_decides():
     for prefix in "gnocchi/", "gnocchi/a-":
-        assert api(prefix).is_1x
+        assert not api(prefix).capabilities.buckets
         assert str(api(prefix)) == "database gnocchi"
     for prefix in "gnocchi-", "":
-        assert not api(prefix).is_1x
+        assert api(prefix).capabilities.buckets
 
 
 @given(st.text(), st.text())

@@ -14,6 +14,7 @@
 import pytest
 
 from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.client import api
 from gnocchi_influxdb.write import delivery
 from tests.support.clock import Clock
 
@@ -40,7 +41,7 @@ class Missing:
 
 
 class NotYet:
-    is_1x = True
+    capabilities = api.INFLUXDB_1
     writes = 0
 
     def write(self, bucket, lines):
