@@ -60,6 +60,8 @@ def check(root: pathlib.Path, run: Run) -> int:
     commands: list[tuple[Sequence[str], Mapping[str, str]]] = [
         (("ruff", "check", "."), {}),
         (("ruff", "format", "--check", "."), {}),
+        (("lint-imports", "--no-logo"), {}),
+        (("interrogate", "gnocchi_influxdb"), {}),
         (("mypy", "--strict", "gnocchi_influxdb"), {}),
         (("mypy", "--strict", *tools), {"MYPYPATH": "tools"}),
         # E006: long lines are the editor's business in strings and URLs.
