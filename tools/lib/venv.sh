@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Makes the checkout's virtual environment; sourced by tools/test and
-# tools/demo. Sets VENV and PYTHON.
+# Makes the checkout's virtual environment and runs a Python package of tools/
+# in it; sourced by tools/test, tools/demo, tools/soak and tools/bench.
 #
 # It has the urllib3 that whoever installs the project gets. gabbi, which
 # Gnocchi's own suite needs at a version before 4, asks for an older one, but
@@ -98,4 +98,29 @@ venv_ready() {
         venv_say "packages installed."
     fi
     exec {venv_lock}>&-
+}
+
+# Runs a package in the virtual environment. It gets the signals itself, and
+# cleans up.
+venv_exec() {
+    local root=$1 package=$2
+    shift 2
+    venv_ready "$root"
+    export PATH=$VENV/bin:$PATH
+    exec "$PYTHON" -m "$package" "$@"
+}
+
+# Lets the package's module `arguments` look at the command line first: help,
+# and what is wrong, need no virtual environment.
+venv_exec_checked() {
+    local root=$1 package=$2
+    local python=${GNOCCHI_INFLUXDB_PYTHON:-python3} argument
+    shift 2
+    for argument in "$@"; do
+        if [[ $argument == -h || $argument == --help ]]; then
+            exec "$python" -m "$package.arguments" --help
+        fi
+    done
+    "$python" -m "$package.arguments" "$@" || exit
+    venv_exec "$root" "$package" "$@"
 }

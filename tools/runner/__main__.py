@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""python -m runner [part [argument ...]], see tools/test --help."""
+"""Runs the parts of the test suite, see tools/test --help."""
 
 from __future__ import annotations
 
@@ -29,30 +29,24 @@ import stack
 from stack.postgresql import VARIABLE as INDEXER_VARIABLE
 from stack.process import die_with_parent
 
-from runner import style
+from runner import arguments, style
+from runner.arguments import SERVED
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Those that need servers, started once for all that need the same: how the
-# version of InfluxDB begins.
-SERVED = {
-    "functional": "2",
-    "upstream": "2",
-    "functional-2.7": "2.7",
-    "functional-1": "1",
-    "upstream-1": "1",
-}
-PARTS = ("style", "unit", "packaging", "devstack", *SERVED)
 # An older urllib3, which tools/lib/venv.sh puts there.
 URLLIB3 = pathlib.Path(sys.prefix) / "urllib3-1"
-# What another 2.x would not change, and what takes long.
-NOT_ABOUT_INFLUXDB = tuple(
-    f"--ignore=tests/functional/{name}" for name in ("indexer", "tools")
-)
-# Of Gnocchi's own suite, what is about the storage driver.
-ABOUT_STORAGE = r"gnocchi\.tests\.test_(storage|aggregates|chef)\."
+WITHOUT_ARGUMENTS = {
+    # What another 2.x would not change, and what takes long.
+    "functional-2.7": tuple(
+        f"--ignore=tests/functional/{name}" for name in ("indexer", "tools")
+    ),
+    # Of Gnocchi's own suite, what is about the storage driver.
+    "upstream-1": (r"gnocchi\.tests\.test_(storage|aggregates|chef)\.",),
+}
 
 
 def say(message: str) -> None:
+    """Tell the user how it goes."""
     print(message, flush=True)
 
 
@@ -77,37 +71,30 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def run_part(
-    part: str, arguments: Sequence[str], environment: Mapping[str, str]
+    part: str, given: Sequence[str], environment: Mapping[str, str]
 ) -> bool:
+    """Run a part.
+
+    :param given: arguments of the part.
+    :return: whether it passed.
+    """
     if part == "style":
         return style.check(ROOT, run) == 0
     if part == "devstack":
         if not (shutil.which("bats") or shutil.which("npm")):
             say("skipped: it needs bats, or npm to install it")
             return True
-        return (
-            run(
-                ("tests/devstack/run.sh", *arguments),
-                {"PYTHON": sys.executable},
-            )
-            == 0
-        )
-    command = {
-        "unit": ("-m", "pytest", "tests/unit"),
-        "packaging": ("-m", "pytest", "tests/packaging"),
-        "functional": ("-m", "pytest", "tests/functional"),
-        "upstream": ("tests/upstream/run.py",),
-        "functional-2.7": (
-            *("-m", "pytest", "tests/functional"),
-            *(() if arguments else NOT_ABOUT_INFLUXDB),
-        ),
-        "functional-1": ("-m", "pytest", "tests/functional"),
-        "upstream-1": (
-            "tests/upstream/run.py",
-            *(() if arguments else (ABOUT_STORAGE,)),
-        ),
-    }[part]
-    return run((sys.executable, *command, *arguments), environment) == 0
+        command = ("tests/devstack/run.sh", *given)
+        return run(command, {"PYTHON": sys.executable}) == 0
+    kind = part.partition("-")[0]
+    command = (
+        ("tests/upstream/run.py",)
+        if kind == "upstream"
+        else ("-m", "pytest", f"tests/{kind}")
+    )
+    if not given:
+        given = WITHOUT_ARGUMENTS.get(part, ())
+    return run((sys.executable, *command, *given), environment) == 0
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
@@ -154,8 +141,9 @@ def _older_urllib3() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(URLLIB3), path)))}
 
 
-def main(arguments: Sequence[str]) -> int:
-    parts = arguments[:1] or PARTS
+def main() -> int:
+    """Run the parts that the command line names; the exit status."""
+    parts, given = arguments.parse()
     results: list[str] = []
     good = True
     for signum in (signal.SIGTERM, signal.SIGHUP):
@@ -174,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
                         )
                     if SERVED.get(part) == "1":
                         environment = {**environment, **_older_urllib3()}
-                    passed = run_part(part, arguments[1:], environment)
+                    passed = run_part(part, given, environment)
                 except stack.StackError as error:
                     say(f"error: {error}")
                     passed = False
@@ -191,4 +179,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
