@@ -28,7 +28,8 @@ from typing import Any
 import stack
 from demo_stack import environment
 
-from benchmarks import chart, results, runner, sizes, workloads
+from benchmarks.harness import chart, results, runner, sizes
+from benchmarks.workloads import registry
 
 
 def _say(message: str) -> None:
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        chosen = workloads.select(arguments.workload)
+        chosen = registry.select(arguments.workload)
     except LookupError as error:
         parser.error(str(error.args[0]))
     if arguments.list:

@@ -19,8 +19,8 @@ import uuid
 import numpy
 import pytest
 from gnocchi import archive_policy
+from stack.redis import redis_server
 
-from benchmarks import servers
 from gnocchi_influxdb.cli.migrate import source, transfer
 from tests.support.helpers import (
     NS,
@@ -59,7 +59,7 @@ def gnocchi(installation):
 @pytest.fixture
 def redis(gnocchi, tmp_path):
     """The installation with a Redis that it has used until now."""
-    with servers.redis_server(tmp_path / "redis") as server:
+    with redis_server(tmp_path / "redis") as server:
         if server is None:
             pytest.skip("no redis-server on PATH")
         gnocchi.options["redis_url"] = server.url(0)

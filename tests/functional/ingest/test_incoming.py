@@ -24,8 +24,8 @@ from gnocchi import archive_policy, incoming, indexer, storage, utils
 from gnocchi import chef as gnocchi_chef
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
+from stack.redis import redis_server
 
-from benchmarks import servers
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.ingest import circuit_breaker, direct_write
@@ -534,7 +534,7 @@ def test_many_threads_and_new_policies(make_cloud):
 @pytest.fixture
 def with_redis(make_conf, between, tmp_path):
     """A cloud whose queue is in Redis."""
-    with servers.redis_server(tmp_path / "redis") as server:
+    with redis_server(tmp_path / "redis") as server:
         if server is None:
             pytest.skip("no redis-server on PATH")
         conf = make_conf(influxdb_url=between.url)

@@ -119,7 +119,7 @@ def test_postgresql_waits_for_its_disk(influxdb, monkeypatch, tmp_path):
 )
 def test_answers_that_differ_are_told(monkeypatch, times, values, told):
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import measures
+    from benchmarks.harness import measures
 
     answer = {"metric": (numpy.array([1, 2]), numpy.array([1.0, 2.0]))}
     other = {"metric": (numpy.array(times), numpy.array(values))}

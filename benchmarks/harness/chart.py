@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from benchmarks import raw, results
+from benchmarks.harness import raw, results
 
 _COLOURS = {
     "file": "#8a8f98",

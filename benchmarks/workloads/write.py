@@ -16,10 +16,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import measures, policies, raw
-from benchmarks.sizes import FULL, Sizes
-from benchmarks.targets import SACKS
-from benchmarks.workloads import HIGHER, Outcome, Workload, seconds
+from benchmarks.harness import measures, policies, raw
+from benchmarks.harness.sizes import FULL, Sizes
+from benchmarks.harness.targets import SACKS
+from benchmarks.harness.workload import HIGHER, Outcome, Workload, seconds
 
 #: Metrics that are read back, to see that all drivers have stored the same.
 _CHECKED = 10

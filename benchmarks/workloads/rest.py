@@ -21,9 +21,10 @@ from typing import Any
 
 import urllib3
 
-from benchmarks import history, measures, policies
-from benchmarks.sizes import Sizes
-from benchmarks.workloads import LOWER, Outcome, Workload, milliseconds
+from benchmarks.harness import measures, policies
+from benchmarks.harness.sizes import Sizes
+from benchmarks.harness.workload import LOWER, Outcome, Workload, milliseconds
+from benchmarks.workloads import history
 
 _DAY = history.RANGES[0]
 _PARALLEL = 64

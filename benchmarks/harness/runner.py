@@ -22,12 +22,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import stack
+from stack.redis import redis_server
 
-from benchmarks import machine, measures, results, servers
-from benchmarks.raw import FLOORS, Raw
-from benchmarks.sizes import Sizes
-from benchmarks.targets import Target
-from benchmarks.workloads import Workload
+from benchmarks.harness import machine, measures, results
+from benchmarks.harness.raw import FLOORS, Raw
+from benchmarks.harness.sizes import Sizes
+from benchmarks.harness.targets import Target
+from benchmarks.harness.workload import Workload
 
 Say = Callable[[str], None]
 
@@ -132,7 +133,7 @@ def field(
         exits.callback(shutil.rmtree, state, ignore_errors=True)
         indexer = exits.enter_context(stack.postgresql(say, durable=True))
         taking = Field(state)
-        redis = exits.enter_context(servers.redis_server(state / "redis"))
+        redis = exits.enter_context(redis_server(state / "redis"))
         if redis is not None:
             taking.versions["Redis"] = redis.version
         for index, name in enumerate(drivers):

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy
 
-from benchmarks import history, measures, policies
-from benchmarks.history import Range
-from benchmarks.sizes import FULL, Sizes
-from benchmarks.workloads import LOWER, Outcome, Workload, milliseconds
+from benchmarks.harness import measures, policies
+from benchmarks.harness.sizes import FULL, Sizes
+from benchmarks.harness.workload import LOWER, Outcome, Workload, milliseconds
+from benchmarks.workloads import history
+from benchmarks.workloads.history import Range
 
 
 def _read(

@@ -20,21 +20,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gnocchi.rest
-import sqlalchemy
 from demo_stack import services
-from gnocchi import chef, incoming, indexer, service, storage
+from gnocchi import incoming, indexer, service, storage
+from gnocchi.chef import Chef
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
-from gnocchi.indexer import sqlalchemy_base
 from oslo_config import cfg
 
-from benchmarks import measures as measures_
-from benchmarks import policies
+from benchmarks.harness import indexing, measures, policies
 from gnocchi_influxdb.rollups import rollup_lines
 from gnocchi_influxdb.write import delivery
 
-CREATOR = "admin"
-METRICS_PER_RESOURCE = 10
 #: That each driver's queue has.
 SACKS = 8
 
@@ -56,8 +52,7 @@ class Target:
         state: pathlib.Path,
         say: Callable[[str], None],
     ) -> None:
-        """:param options: ``[storage]``.
-
+        """:param options: of the section ``[storage]``.
         :param redis_url: a database for a queue.
         """
         self.name = name
@@ -74,7 +69,7 @@ class Target:
                     indexer_url
                 )
             )
-            self._exits.callback(_drop_database, self._url)
+            self._exits.callback(indexing.drop_database, self._url)
             self._options = dict(options)
             self._gnocchi = self._services("gnocchi")
             # With as many sacks as `SACKS`.
@@ -102,7 +97,7 @@ class Target:
         self._exits.callback(coordinator.stop)
         self._chef = self._chef_of(coordinator, incoming.get_driver(self.conf))
         #: A second one, whose queue is Redis whatever the driver.
-        self._redis_chef: chef.Chef | None = None
+        self._redis_chef: Chef | None = None
         if self._redis_url is not None:
             self._redis_chef = self._chef_of(coordinator, self._in_redis())
         policies.create(self.indexer)
@@ -123,10 +118,11 @@ class Target:
         queue.upgrade(SACKS)
         return queue
 
-    def _chef_of(self, coordinator: Any, queue: Any) -> chef.Chef:
-        return chef.Chef(coordinator, queue, self.indexer, self.storage)
+    def _chef_of(self, coordinator: Any, queue: Any) -> Chef:
+        return Chef(coordinator, queue, self.indexer, self.storage)
 
     def close(self) -> None:
+        """Stop its processes and drop its database."""
         self._exits.close()
 
     # Metrics ---------------------------------------------------------------
@@ -134,44 +130,12 @@ class Target:
     def create_metrics(
         self, ids: Sequence[uuid.UUID], policy: str
     ) -> list[Any]:
-        """Metrics with resources in the indexer, in the order of their ids.
-
-        In one transaction: Gnocchi's own calls take one a metric.
-        """
-        found = self.find_metrics(ids)
-        if found:  # made for the floor
-            return found
-        resource: uuid.UUID | None = None
-        rows: list[Any] = []
-        for index, id_ in enumerate(ids):
-            if index % METRICS_PER_RESOURCE == 0:
-                resource = uuid.uuid4()
-                rows.append(
-                    sqlalchemy_base.Resource(
-                        id=resource,
-                        type="generic",
-                        creator=CREATOR,
-                        original_resource_id=str(resource),
-                    )
-                )
-            rows.append(
-                sqlalchemy_base.Metric(
-                    id=id_,
-                    name=f"metric-{index}",
-                    creator=CREATOR,
-                    archive_policy_name=policy,
-                    resource_id=resource,
-                    # As it is once a metric has had measures.
-                    needs_raw_data_truncation=False,
-                )
-            )
-        with self.indexer.facade.writer() as session:
-            session.add_all(rows)
-        return self.find_metrics(ids)
+        """Metrics with resources in the indexer, in the order of their ids."""
+        return indexing.create_metrics(self.indexer, ids, policy)
 
     @functools.cached_property
     def computing_storage(self) -> Any:
-        """The storage driver, keeping no aggregates beyond Gnocchi's own."""
+        """The storage driver, but it computes all windows and keeps none."""
         if self.name != "influxdb":
             return self.storage
         self.conf.set_override("influxdb_rollups", False, "storage")
@@ -181,7 +145,7 @@ class Target:
             self.conf.clear_override("influxdb_rollups", "storage")
 
     def settle(self) -> None:
-        """Wait until what was written just now is like what was long ago.
+        """Wait until what was just written counts as written long ago.
 
         InfluxDB's driver keeps no aggregates of days that had late measures a
         few minutes ago, and here all are late.
@@ -191,18 +155,8 @@ class Target:
             self._say("Waiting until rollups of the history count")
             time.sleep(marked + rollup_lines.SKEW / 1e9 + 1)
 
-    def find_metrics(self, ids: Sequence[uuid.UUID]) -> list[Any]:
-        """Metrics that there may be, in the order of their ids."""
-        found = {
-            metric.id: metric
-            for metric in self.indexer.list_metrics(
-                attribute_filter={"in": {"id": list(ids)}}
-            )
-        }
-        return [found[id_] for id_ in ids if id_ in found]
-
     def cached(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is made once a run."""
+        """What `make` makes, made once a run."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
@@ -210,7 +164,7 @@ class Target:
     # Storage ---------------------------------------------------------------
 
     def write(self, batches: Iterable[Mapping[Any, Any]]) -> Write:
-        """What writes the batches when it is called, without the indexer."""
+        """A function that writes the batches, without the indexer."""
         calls = list(batches)
 
         def write() -> None:
@@ -220,57 +174,51 @@ class Target:
 
         return write
 
-    def read_all(self, metrics: Iterable[Any]) -> measures_.Answer:
-        """All that the metrics' policies have, see `comparable`."""
-        return measures_.of_storage(
-            self.storage.get_aggregated_measures(
-                {
-                    metric: measures_.comparable(metric.archive_policy)
-                    for metric in metrics
-                }
-            )
-        )
+    def read_all(self, wanted: Iterable[Any]) -> measures.Answer:
+        """All windows of some metrics, as far as they are comparable."""
+        return measures.read_all(self.storage, wanted)
 
     # Processes -------------------------------------------------------------
 
     def queue(
-        self, measures: Mapping[uuid.UUID, Any], *, in_redis: bool = False
+        self, points: Mapping[uuid.UUID, Any], *, in_redis: bool = False
     ) -> Write:
         """Leave measures for metricd.
 
+        :param points: by metric id.
         :param in_redis: in Redis, else where the configuration says.
         :return: does what metricd does with them.
         """
-        chef_ = self._redis_chef if in_redis else self._chef
-        assert chef_ is not None
+        chef = self._redis_chef if in_redis else self._chef
+        assert chef is not None
         # Ours writes through, unless InfluxDB is away.
-        queue = getattr(chef_.incoming, "queue", chef_.incoming)
-        queue.add_measures_batch(measures)
-        return lambda: _process(chef_, chef_.incoming.iter_sacks())
+        queue = getattr(chef.incoming, "queue", chef.incoming)
+        queue.add_measures_batch(points)
+        return lambda: _process(chef, chef.incoming.iter_sacks())
 
-    def process(self, metrics: Iterable[uuid.UUID]) -> None:
-        """What metricd does with the measures of some metrics."""
+    def process(self, ids: Iterable[uuid.UUID]) -> None:
+        """Do what metricd does with the queued measures of some metrics."""
         sack_for = self._chef.incoming.sack_for_metric
-        _process(self._chef, {sack_for(id_) for id_ in metrics})
+        _process(self._chef, {sack_for(metric) for metric in ids})
 
     def api(self, parallel_operations: int | None = None) -> str:
         """URL of a gnocchi-api, started when first asked for."""
         if parallel_operations not in self._apis:
-            services_ = self._gnocchi
+            started = self._gnocchi
             if parallel_operations is not None:
-                services_ = self._services(
+                started = self._services(
                     f"gnocchi-{parallel_operations}",
                     parallel_operations=str(parallel_operations),
                 )
-            services_.start_api(self._exits)
-            self._apis[parallel_operations] = services_.url
+            started.start_api(self._exits)
+            self._apis[parallel_operations] = started.url
         return self._apis[parallel_operations]
 
     @contextlib.contextmanager
     def metricd(self) -> Iterator[None]:
-        """A gnocchi-metricd while the context lasts.
+        """Run a gnocchi-metricd while the context lasts.
 
-        None where measures are written through.
+        Without one if the driver's measures are not queued.
         """
         with contextlib.ExitStack() as exits:
             if self.name != "influxdb":
@@ -309,9 +257,9 @@ class Target:
         return services.Gnocchi(directory, text, self._say)
 
 
-def _process(chef_: chef.Chef, sacks: Iterable[Any]) -> None:
+def _process(chef: Chef, sacks: Iterable[Any]) -> None:
     for sack in sacks:
-        chef_.process_new_measures_for_sack(sack, blocking=True, sync=True)
+        chef.process_new_measures_for_sack(sack, blocking=True, sync=True)
 
 
 @contextlib.contextmanager
@@ -326,17 +274,3 @@ def _without_bookkeeping(driver: Any) -> Iterator[None]:
         yield
     finally:
         del driver.execute_metadata_updates_if_needed
-
-
-def _drop_database(url: str) -> None:
-    """Drop a database, also one that a driver is connected to."""
-    parsed = sqlalchemy.make_url(url)
-    engine = sqlalchemy.create_engine(
-        parsed.set(database="postgres"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        name = connection.dialect.identifier_preparer.quote(parsed.database)
-        connection.execute(
-            sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)")
-        )
-    engine.dispose()

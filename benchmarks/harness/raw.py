@@ -18,15 +18,15 @@ from typing import Any
 import urllib3
 from gnocchi import utils
 
-from benchmarks import measures as measures_
-from benchmarks import targets
+from benchmarks.harness import measures
+from benchmarks.harness.targets import Target, Write
 from gnocchi_influxdb import storage
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import writer
 
-#: By as many threads as the driver has.
+#: Requests are sent by as many threads as the driver has.
 AT_ONCE = "raw"
-#: One request after the other.
+#: Requests are sent one after the other.
 IN_A_ROW = "raw-in-a-row"
 FLOORS = (AT_ONCE, IN_A_ROW)
 
@@ -38,7 +38,7 @@ class Raw:
     pool of plain urllib3.
     """
 
-    def __init__(self, name: str, target: targets.Target, prefix: str) -> None:
+    def __init__(self, name: str, target: Target, prefix: str) -> None:
         """:param name: one of `FLOORS`.
         :param target: whose indexer knows the metrics.
         """
@@ -61,9 +61,11 @@ class Raw:
         }
 
     def create_metrics(self, ids: Any, policy: str) -> list[Any]:
+        """Metrics of the target's indexer."""
         return self._target.create_metrics(ids, policy)
 
-    def write(self, batches: Iterable[Mapping[Any, Any]]) -> targets.Write:
+    def write(self, batches: Iterable[Mapping[Any, Any]]) -> Write:
+        """A function that writes the batches."""
         size = self._conf.influxdb_batch_size
         requests = []
         for batch in batches:
@@ -106,13 +108,6 @@ class Raw:
         if reply.status != 204:
             raise RuntimeError(f"InfluxDB answered {reply.status}")
 
-    def read_all(self, metrics: Iterable[Any]) -> measures_.Answer:
-        """All that the metrics' policies have, see `comparable`."""
-        return measures_.of_storage(
-            self.storage.get_aggregated_measures(
-                {
-                    metric: measures_.comparable(metric.archive_policy)
-                    for metric in metrics
-                }
-            )
-        )
+    def read_all(self, metrics: Iterable[Any]) -> measures.Answer:
+        """All windows of some metrics, as far as they are comparable."""
+        return measures.read_all(self.storage, metrics)

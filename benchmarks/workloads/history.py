@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy
 
-from benchmarks import measures, policies
-from benchmarks.sizes import Sizes
+from benchmarks.harness import measures, policies
+from benchmarks.harness.sizes import Sizes
 
 _BATCH = 10
 

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The servers under the drivers."""
+"""A Redis, or a Valkey, if there is one on PATH."""
 
 import contextlib
 import pathlib
@@ -21,7 +21,8 @@ import time
 from collections.abc import Iterator
 
 import redis
-import stack.process
+
+from stack import process
 
 _START_SECONDS = 20
 
@@ -32,17 +33,13 @@ class Redis:
     :ivar version: such as 7.0.15.
     """
 
-    def __init__(
-        self,
-        binary: str,
-        directory: pathlib.Path,
-    ) -> None:
+    def __init__(self, binary: str, directory: pathlib.Path) -> None:
         self.version = _version(binary)
         self._log = directory / "redis.log"
-        self._port = stack.process.free_port()
+        self._port = process.free_port()
         # The log of writes is flushed each second: Redis' own default for a
         # server that is to outlive a power cut.
-        self._process = stack.process.spawn(
+        self._process = process.spawn(
             [
                 binary,
                 f"--port {self._port}",
@@ -56,12 +53,16 @@ class Redis:
         )
 
     def url(self, database: int) -> str:
+        """URL of a database, which is a number."""
         return f"redis://127.0.0.1:{self._port}/?db={database}"
 
     def wait(self) -> None:
-        """:raises StackError: it does not start."""
+        """Wait until it answers.
+
+        :raises StackError: it does not start.
+        """
         client = redis.Redis(port=self._port)
-        ticker = stack.process.Ticker(print)
+        ticker = process.Ticker(print)
         while True:
             try:
                 client.ping()
@@ -71,20 +72,20 @@ class Redis:
                     self._process.poll() is not None
                     or ticker.elapsed > _START_SECONDS
                 ):
-                    raise stack.StackError(
-                        f"Redis did not start:\n"
-                        f"{stack.process.tail(self._log)}"
+                    raise process.StackError(
+                        f"Redis did not start:\n{process.tail(self._log)}"
                     ) from None
                 time.sleep(0.05)
         client.close()
 
     def stop(self) -> None:
-        stack.process.stop(self._process, signal.SIGTERM, 10)
+        """Stop the process."""
+        process.stop(self._process, signal.SIGTERM, 10)
 
 
 @contextlib.contextmanager
 def redis_server(directory: pathlib.Path) -> Iterator[Redis | None]:
-    """A server of one's own, None if there is none on PATH."""
+    """A running server, None if there is no program for it on PATH."""
     binary = shutil.which("redis-server") or shutil.which("valkey-server")
     if binary is None:
         yield None

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Measures to write, and whether what is read of them is the same."""
+"""Measures to write, and the comparison of what is read of them."""
 
 import time
 import uuid
@@ -41,8 +41,8 @@ def ids(what: str, number: int) -> list[uuid.UUID]:
 def newest_time() -> int:
     """Where the history ends, in seconds: the next whole hour.
 
-    Who reads up to the present reads an hour that is not over yet, of which
-    the influxdb driver keeps no aggregates.
+    A read up to the present would include an hour that is not over yet, and
+    of that the influxdb driver keeps no aggregates.
     """
     return int(_STARTED) // 3600 * 3600 + 3600
 
@@ -50,8 +50,8 @@ def newest_time() -> int:
 def polled_time() -> int:
     """When polling and POSTs begin, in seconds: a whole hour.
 
-    Ahead of the clock, so that none is late however long the run takes; the
-    influxdb driver writes a line more for what is.
+    It lies ahead of the clock, so that no measure is late however long the
+    run takes: for late ones the influxdb driver writes one more line.
     """
     return newest_time() + 86400
 
@@ -71,10 +71,9 @@ def series(metric: uuid.UUID, start: int, number: int) -> Array:
     return points
 
 
-def batches(
-    measures: Mapping[Any, Array], size: int
-) -> list[dict[Any, Array]]:
-    items = list(measures.items())
+def batches(points: Mapping[Any, Array], size: int) -> list[dict[Any, Array]]:
+    """Parts of a mapping of metrics, of at most `size` metrics each."""
+    items = list(points.items())
     return [
         dict(items[start : start + size])
         for start in range(0, len(items), size)
@@ -82,7 +81,7 @@ def batches(
 
 
 def comparable(policy: Any) -> list[Any]:
-    """Aggregations that do not depend on what arrived together with what.
+    """Aggregations whose values do not depend on how measures were batched.
 
     With Gnocchi's own drivers a rate over a gap longer than the granularity
     is there only if both measures came in one call.
@@ -96,21 +95,30 @@ def comparable(policy: Any) -> list[Any]:
     ]
 
 
-def of_storage(series_by_metric: Mapping[Any, Mapping[Any, Any]]) -> Answer:
-    """The answer of get_aggregated_measures."""
+def read_all(storage: Any, metrics: Iterable[Any]) -> Answer:
+    """All windows of some metrics, as far as they are comparable."""
+    return of_storage(
+        storage.get_aggregated_measures(
+            {metric: comparable(metric.archive_policy) for metric in metrics}
+        )
+    )
+
+
+def of_storage(answered: Mapping[Any, Mapping[Any, Any]]) -> Answer:
+    """From the answer of get_aggregated_measures."""
     return {
         (
             str(metric.id),
             aggregation.method,
             int(aggregation.granularity / numpy.timedelta64(1, "s")),
-        ): (serie.timestamps.astype("int64"), numpy.asarray(serie.values))
-        for metric, series_ in series_by_metric.items()
-        for aggregation, serie in series_.items()
+        ): (windows.timestamps.astype("int64"), numpy.asarray(windows.values))
+        for metric, by_aggregation in answered.items()
+        for aggregation, windows in by_aggregation.items()
     }
 
 
 def of_api(key: Any, rows: Iterable[Sequence[Any]]) -> Answer:
-    """Rows of (timestamp, granularity, value) as the API has them."""
+    """From the API's rows of (timestamp, granularity, value)."""
     found = list(rows)
     times = numpy.array(
         [row[0].partition("+")[0] for row in found], dtype="datetime64[ns]"

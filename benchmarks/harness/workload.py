@@ -9,16 +9,15 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What a workload is, and which there are."""
+"""What a workload is, and how its calls are timed."""
 
 import dataclasses
-import fnmatch
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from benchmarks import measures
-from benchmarks.sizes import Sizes
+from benchmarks.harness import measures
+from benchmarks.harness.sizes import Sizes
 
 LOWER, HIGHER = "lower", "higher"
 
@@ -28,7 +27,7 @@ class Outcome:
     """What came of a workload with one driver in one round.
 
     :ivar samples: figures in the workload's unit.
-    :ivar answer: what was read, which must not depend on the driver.
+    :ivar answer: what was read; it must not depend on the driver.
     """
 
     samples: Sequence[float]
@@ -37,10 +36,13 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """:ivar run: (target, number of the round, sizes) -> outcome.
-    :ivar better: which figures are, "lower" or "higher".
-    :ivar floors: which raw line protocol takes part, see `raw`.
-    :ivar needs_redis: whichever the driver.
+    """Work that each driver is given.
+
+    :ivar group: "write" or "read".
+    :ivar better: which figures are better, "lower" or "higher".
+    :ivar run: (target, number of the round, sizes) -> outcome.
+    :ivar floors: which kinds of raw line protocol take part, see `raw`.
+    :ivar needs_redis: whether no driver can do it without a Redis.
     """
 
     name: str
@@ -53,34 +55,8 @@ class Workload:
     needs_redis: bool = False
 
 
-def every() -> list[Workload]:
-    from benchmarks import read, rest, write
-
-    return [*write.WORKLOADS, *rest.WRITES, *read.WORKLOADS, *rest.READS]
-
-
-def select(patterns: Iterable[str]) -> list[Workload]:
-    """Workloads by name, by wildcard and by group; all if nothing is said.
-
-    :raises LookupError: there is none such.
-    """
-    found = every()
-    names: set[str] = set()
-    for pattern in patterns:
-        matches = {
-            workload.name
-            for workload in found
-            if pattern == workload.group
-            or fnmatch.fnmatchcase(workload.name, pattern)
-        }
-        if not matches:
-            raise LookupError(f"there is no workload {pattern!r}: see --list")
-        names |= matches
-    return [w for w in found if not names or w.name in names]
-
-
 def milliseconds(call: Callable[[], Any], sizes: Sizes) -> list[float]:
-    """How long a call takes, a few times."""
+    """How long a call takes, again and again, in milliseconds."""
     samples: list[float] = []
     for index in range(sizes.repeats):
         if index >= sizes.passes and sum(samples) >= 1000 * sizes.budget:
@@ -90,6 +66,7 @@ def milliseconds(call: Callable[[], Any], sizes: Sizes) -> list[float]:
 
 
 def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

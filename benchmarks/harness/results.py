@@ -16,9 +16,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import raw
-from benchmarks.sizes import Sizes
-from benchmarks.workloads import Workload
+from benchmarks.harness import raw
+from benchmarks.harness.sizes import Sizes
+from benchmarks.harness.workload import Workload
 
 OURS = "influxdb"
 
