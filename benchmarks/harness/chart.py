@@ -37,7 +37,7 @@ _FONT = "font-family='sans-serif'"
 
 
 def svg(result: Mapping[str, Any]) -> str:
-    """Text of an SVG; the scale is logarithmic."""
+    """The chart as text of an SVG; its scale is logarithmic."""
     workloads = result["workloads"]
     drivers = [
         driver

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the figures were got on."""
+"""The machine and the packages that the figures are of."""
 
 import importlib.metadata
 import os
@@ -28,7 +28,10 @@ _PACKAGES = ("gnocchi", "gnocchi-influxdb", "influxdb-client", "numpy")
 
 
 def describe(directory: pathlib.Path) -> dict[str, Any]:
-    """:param directory: where the files are."""
+    """Facts for the head of a result.
+
+    :param directory: where the files are.
+    """
     return {
         "machine": {
             "cpus": os.cpu_count(),

@@ -50,14 +50,16 @@ class Recorder:
     def record(
         self, workload: Workload, driver: str, samples: Sequence[float]
     ) -> None:
+        """Add the samples of a round."""
         drivers = self._rounds.setdefault(workload.name, {})
         drivers.setdefault(driver, []).append(statistics.median(samples))
 
     def differ(self, workload: Workload, difference: str) -> None:
+        """Note that two drivers answered differently."""
         self._differences.setdefault(workload.name, []).append(difference)
 
     def line(self, workload: Workload) -> str:
-        """The last round of a workload."""
+        """The figures of a workload's last round, in a line."""
         figures = ", ".join(
             f"{driver} {number(rounds[-1])}"
             for driver, rounds in self._rounds[workload.name].items()
@@ -117,14 +119,14 @@ class Recorder:
 
 
 def number(value: float) -> str:
-    """Three digits are more than such figures deserve."""
+    """Two or three digits: the figures deserve no more."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The same for people."""
+    """A result as text for people."""
     drivers: dict[str, None] = {}
     for workload in result["workloads"]:
         drivers.update(dict.fromkeys(workload["drivers"]))

@@ -40,9 +40,9 @@ _NO_REDIS = "there is no redis-server or valkey-server on PATH"
 
 @dataclasses.dataclass
 class Field:
-    """Who takes part.
+    """The targets that take part.
 
-    :ivar state: where their files are.
+    :ivar state: the directory of their files.
     :ivar targets: by name.
     :ivar left_out: {driver: why}.
     """
@@ -61,7 +61,7 @@ def run(
     say: Say,
     progress: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Do it all.
+    """Run all rounds of some workloads.
 
     :param progress: called with the result so far after each round.
     :return: what `results.result` makes.

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What is compared: Gnocchi with one storage driver."""
+"""The targets that are compared: Gnocchi with one storage driver each."""
 
 import contextlib
 import functools

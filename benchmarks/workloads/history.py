@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the reads read."""
+"""The history that reads read."""
 
 import dataclasses
 from typing import Any
@@ -24,7 +24,10 @@ _BATCH = 10
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """:ivar granularity: in seconds."""
+    """A time range and a granularity to read.
+
+    :ivar granularity: in seconds.
+    """
 
     name: str
     title: str
@@ -44,15 +47,16 @@ def metrics(target: Any, sizes: Sizes) -> list[Any]:
     return found
 
 
-def start(range_: Range, sizes: Sizes) -> int:
-    """Of a range, in seconds; its end is the newest measure's time."""
-    days = min(range_.days, sizes.read_days)
+def start(span: Range, sizes: Sizes) -> int:
+    """Start of a range, in seconds; it ends at the newest measure's time."""
+    days = min(span.days, sizes.read_days)
     return measures.newest_time() - days * 86400
 
 
-def aggregations(metric: Any, method: str, range_: Range) -> Any:
+def aggregations(metric: Any, method: str, span: Range) -> Any:
+    """The aggregation of a metric that a read of the range asks for."""
     return metric.archive_policy.get_aggregation(
-        method, numpy.timedelta64(range_.granularity, "s")
+        method, numpy.timedelta64(span.granularity, "s")
     )
 
 

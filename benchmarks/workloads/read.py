@@ -24,7 +24,7 @@ from benchmarks.workloads.history import Range
 
 
 def _read(
-    range_: Range,
+    span: Range,
     method: str,
     rank: int,
     anew: bool,
@@ -34,10 +34,10 @@ def _read(
 ) -> Outcome:
     metrics = history.metrics(target, sizes)[: sizes.reads[rank]]
     wanted = {
-        metric: [history.aggregations(metric, method, range_)]
+        metric: [history.aggregations(metric, method, span)]
         for metric in metrics
     }
-    start = numpy.datetime64(history.start(range_, sizes), "s")
+    start = numpy.datetime64(history.start(span, sizes), "s")
     stop = numpy.datetime64(measures.newest_time(), "s")
 
     storage = target.computing_storage if anew else target.storage
@@ -51,15 +51,14 @@ def _read(
 
 WORKLOADS = [
     Workload(
-        f"read-{range_.name}-{method.replace(':', '-')}-{count}",
+        f"read-{span.name}-{method.replace(':', '-')}-{count}",
         "read",
-        f"{method} of {count} metric{'s' if count > 1 else ''}, "
-        f"{range_.title}",
+        f"{method} of {count} metric{'s' if count > 1 else ''}, {span.title}",
         "ms",
         LOWER,
-        functools.partial(_read, range_, method, rank, False),
+        functools.partial(_read, span, method, rank, False),
     )
-    for range_ in history.RANGES
+    for span in history.RANGES
     for method in policies.READ_METHODS
     for rank, count in enumerate(FULL.reads)
 ]
@@ -70,13 +69,12 @@ WORKLOADS += [
     Workload(
         f"read-month-anew-{method.replace(':', '-')}-{FULL.reads[_RANK]}",
         "read",
-        f"{method} of {FULL.reads[_RANK]} metrics, {range_.title}, nothing "
-        "kept",
+        f"{method} of {FULL.reads[_RANK]} metrics, {span.title}, nothing kept",
         "ms",
         LOWER,
-        functools.partial(_read, range_, method, _RANK, True),
+        functools.partial(_read, span, method, _RANK, True),
     )
-    for range_ in history.RANGES
-    if range_.name == "month"
+    for span in history.RANGES
+    if span.name == "month"
     for method in policies.READ_METHODS
 ]

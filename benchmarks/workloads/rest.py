@@ -73,7 +73,7 @@ def _api(target: Any, parallel_operations: int | None = None) -> _Api:
 
 
 def _warm_up(target: Any, url: str) -> None:
-    """Let each process of the API have written and read once.
+    """Let each process of the API write and read once.
 
     They connect to their servers when they are first asked to.
     """
@@ -135,7 +135,7 @@ class _Poster:
         return rows
 
     def wait(self, number: int, id_: str | None = None) -> None:
-        """Until so many measures can be read."""
+        """Wait until so many measures can be read."""
         deadline = time.monotonic() + _TIMEOUT
         while len(self.get(id_ or self._last)) < number:
             if time.monotonic() > deadline:

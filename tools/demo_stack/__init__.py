@@ -13,15 +13,15 @@
 
 ::
 
-    __main__.py   how it ends
+    __main__.py   runs it and says how it ended
     arguments.py  the command line
     run.py        the order of things
     services.py   a private Gnocchi: configuration, upgrade, API, metricd
     processes.py  child processes, signals
-    host.py       what is measured
-    feed.py       sending the measures, waiting until they can be read
-    check.py      what the answers have to be
+    host.py       the meters of this host
+    feed.py       sends the measures, waits until they can be read
+    check.py      compares the answers with what was sent
     report.py     progress, tables, charts, JSON
-    traces.py     removing what was written to servers of others
+    traces.py     removes what was written to servers of others
     environment.py  variables, proxies, names
 """

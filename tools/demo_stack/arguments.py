@@ -22,7 +22,7 @@ from stack import arguments
 
 
 def parse() -> argparse.Namespace:
-    """The arguments of the command line; ends the program with a bad one."""
+    """The arguments of the command line; a bad one ends the program."""
     parser = arguments.parser("tools/demo", __doc__)
     parser.add_argument(
         "--seconds",

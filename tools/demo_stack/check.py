@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What Gnocchi's answers have to be, from what it was sent."""
+"""Computes the answers that Gnocchi must give to what it was sent."""
 
 import itertools
 import math
@@ -59,7 +59,7 @@ def differences(
     wanted: dict[str, dict[int, float]],
     answered: dict[str, dict[int, float]],
 ) -> list[str]:
-    """Where an answer is not what it has to be, in words.
+    """Describe where an answer differs from the expected one.
 
     count and max are compared to the last bit, the others to 1e-9: a sum
     depends on the order of its terms.

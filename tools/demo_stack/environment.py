@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What is around a run: variables, proxies, names, ways to look at it."""
+"""Variables, proxies and names of a run, and commands to look at it."""
 
 import os
 import pathlib
@@ -36,9 +36,9 @@ def indexer_is_given() -> bool:
 
 
 def require_influxdb() -> None:
-    """A database comes with the InfluxDB that belongs to it.
+    """Check that a database and an InfluxDB are both given, or neither.
 
-    :raises StackError: it does not.
+    :raises StackError: only one of them is.
     """
     if not influxdb_is_given():
         raise stack.StackError(
@@ -50,7 +50,7 @@ def require_influxdb() -> None:
 
 
 def bypass_proxies() -> None:
-    """Nothing on the loopback interface goes through an HTTP proxy."""
+    """Let no connection to the loopback interface use an HTTP proxy."""
     for name in ("no_proxy", "NO_PROXY"):
         hosts = [os.environ.get(name, ""), "127.0.0.1", "localhost"]
         os.environ[name] = ",".join(filter(None, hosts))
@@ -61,7 +61,7 @@ def host_name() -> str:
 
 
 def storage_options(influxdb: stack.InfluxDB) -> dict[str, str]:
-    """``[storage]``: what differs from the defaults."""
+    """Options of ``[storage]`` that differ from the defaults."""
     options = {
         "driver": "influxdb",
         "influxdb_url": influxdb.url,

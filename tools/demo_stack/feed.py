@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Measures of this host go in through the HTTP API."""
+"""Sends measures of this host through the HTTP API."""
 
 import collections
 import datetime

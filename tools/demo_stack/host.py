@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What this host can say of itself each second."""
+"""The meters of this host, read once a second."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ METERS = (
 
 
 def prime() -> None:
-    """psutil's CPU share is that since the last call."""
+    """Start psutil's CPU share, which is counted from one call to the next."""
     psutil.cpu_percent()
 
 

@@ -28,7 +28,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class DemoError(Exception):
     """The demonstration can't go on.
 
-    :ivar log: the end of the log of the part that failed, if one did.
+    :ivar log: the end of the failed part's log, if it has one.
     """
 
     def __init__(self, message: str, log: str = "") -> None:
@@ -45,7 +45,7 @@ class Stopped(BaseException):
 
 
 class _Signals:
-    """Raises :class:`Stopped` once, and not while a child is being born."""
+    """Raises :class:`Stopped` once, but never while a child is started."""
 
     def __init__(self) -> None:
         self._deferred = False
@@ -117,11 +117,14 @@ class Process:
 
     @property
     def exit_status(self) -> int | None:
-        """None while the process runs."""
+        """Exit status of the process; None while it runs."""
         return self._popen.poll() if self._popen else None
 
     def require_running(self) -> None:
-        """:raises DemoError: the process has ended."""
+        """Check that the process still runs.
+
+        :raises DemoError: the process has ended.
+        """
         status = self.exit_status
         if status is not None:
             raise self.failed(f"{self.name} ended by itself ({status}).")
@@ -164,7 +167,7 @@ class Process:
 
     @staticmethod
     def _end_group(group: int) -> None:
-        """Children get a second to follow their parent, then no more."""
+        """Give the children a second to end with their parent, then kill."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGTERM)
             for _ in range(20):

@@ -32,7 +32,7 @@ _ROWS = 4
 
 
 class Progress:
-    """Says on stderr what goes on, so that stdout is for the results."""
+    """Tells the progress on stderr; stdout is for the results."""
 
     def __init__(self) -> None:
         self._console = rich.console.Console(stderr=True, highlight=False)
@@ -48,7 +48,7 @@ class Progress:
         )
 
     def tick(self, values: dict[str, float]) -> None:
-        """One second of measures was sent."""
+        """Tell that the measures of one more second were sent."""
         self._ticks += 1
         text = f"second {self._ticks}: " + ", ".join(
             f"{meter.name} {amount(meter.unit, values[meter.name])}"

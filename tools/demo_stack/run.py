@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The order of things."""
+"""One run of the demonstration, from its servers to its report."""
 
 import argparse
 import contextlib
@@ -64,7 +64,7 @@ class Demo:
         self._resource = f"{environment.host_name()}-{run}"
 
     def run(self, exits: contextlib.ExitStack) -> dict[str, Any]:
-        """Do it all.
+        """Start the servers, send, read back and check.
 
         :param exits: ends what was started.
         :return: what :func:`report.show` takes.

@@ -148,13 +148,16 @@ class Gnocchi:
         self._metricd = metricd
 
     def require_running(self) -> None:
-        """:raises DemoError: one of the processes has ended."""
+        """Check that all processes still run.
+
+        :raises DemoError: one of the processes has ended.
+        """
         for process in (self._api, self._metricd):
             if process is not None:
                 process.require_running()
 
     def logs(self) -> str:
-        """What the two services said last."""
+        """The last lines of the two services' logs."""
         return "\n".join(
             f"--- {process.name}\n{process.tail()}"
             for process in (self._api, self._metricd)

@@ -105,7 +105,7 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 def _served(
     line: str,
     environments: dict[str, dict[str, str]],
-    servers: contextlib.ExitStack,
+    exits: contextlib.ExitStack,
 ) -> dict[str, str]:
     """Variables that name servers, which are started the first time.
 
@@ -114,8 +114,8 @@ def _served(
     if line not in environments:
         postgresql = next(
             (made[INDEXER_VARIABLE] for made in environments.values()), None
-        ) or servers.enter_context(stack.postgresql(say))
-        influxdb = servers.enter_context(
+        ) or exits.enter_context(stack.postgresql(say))
+        influxdb = exits.enter_context(
             # The one that somebody has given is a 2.x, or asked for by
             # `functional` and `upstream` whatever it is.
             stack.influxdb(say, line=line, take_given=line == "2")
@@ -149,7 +149,7 @@ def main() -> int:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _leave)
     try:
-        with contextlib.ExitStack() as servers:
+        with contextlib.ExitStack() as exits:
             environments: dict[str, dict[str, str]] = {}
             for part in parts:
                 say(f"== {part}")
@@ -158,7 +158,7 @@ def main() -> int:
                     environment: dict[str, str] = {}
                     if part in SERVED:
                         environment = _served(
-                            SERVED[part], environments, servers
+                            SERVED[part], environments, exits
                         )
                     if SERVED.get(part) == "1":
                         environment = {**environment, **_older_urllib3()}

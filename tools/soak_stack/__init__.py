@@ -13,11 +13,11 @@
 
 ::
 
-    __main__.py   how it ends
+    __main__.py   runs it and says how it ended
     arguments.py  the command line
     run.py        the order of things
-    ledger.py     what was accepted, and what is there in the end
+    ledger.py     the measures that were accepted, and their check
     load.py       clients of the API
     trouble.py    crashes and restarts
-    memory.py     what the processes use
+    memory.py     memory of the processes
 """

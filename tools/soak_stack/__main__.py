@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""How it ends."""
+"""Runs the load and says how it ended."""
 
 import contextlib
 import json

@@ -23,7 +23,7 @@ from stack import arguments
 
 
 def parse() -> argparse.Namespace:
-    """The arguments of the command line; ends the program with a bad one."""
+    """The arguments of the command line; a bad one ends the program."""
     parser = arguments.parser("tools/soak", __doc__)
     parser.add_argument(
         "--minutes",

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the API has accepted."""
+"""Keeps what the API has accepted, to check it in the end."""
 
 import dataclasses
 import threading
@@ -21,7 +21,10 @@ Measures = dict[int, float]
 
 
 def value_at(second: int) -> float:
-    """The value of any measure, so that a wrong one is known at sight."""
+    """The value of a measure follows from its metric and time.
+
+    So a wrong one is known at sight.
+    """
     return (second * 2654435761 % 1000003) / 64
 
 
@@ -29,7 +32,7 @@ def value_at(second: int) -> float:
 class Metric:
     """One metric.
 
-    :ivar accepted: seconds of the measures that were answered with 2xx.
+    :ivar accepted: seconds of the measures whose POST was answered with 2xx.
     :ivar unsure: seconds of those that were answered otherwise, or not at
         all: they may be there.
     """
@@ -39,7 +42,7 @@ class Metric:
     unsure: set[int] = dataclasses.field(default_factory=set)
 
     def wrong(self, found: Mapping[int, float]) -> list[str]:
-        """What is wrong with the measures that were found."""
+        """Describe what is wrong with the measures that were found."""
         lost = self.accepted - found.keys()
         invented = found.keys() - self.accepted - self.unsure
         changed = [s for s, v in found.items() if v != value_at(s)]
@@ -74,7 +77,7 @@ class Ledger:
             self._deleted.add(metric_id)
 
     def unsure_of(self, metric_id: str) -> None:
-        """Whether it was deleted is not known."""
+        """Note that a metric may or may not have been deleted."""
         with self._lock:
             del self._metrics[metric_id]
 

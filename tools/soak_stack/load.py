@@ -23,7 +23,7 @@ from typing import Any
 
 import requests
 
-from soak_stack import ledger as ledger_
+from soak_stack.ledger import Ledger, Measures, value_at
 
 POLICY = "soak"
 METHODS = ("last", "count", "mean", "95pct", "rate:mean")
@@ -39,8 +39,8 @@ _PAUSE = 0.05
 class API:
     """Gnocchi's HTTP API; counts what it answers.
 
-    :ivar statuses: by request, how often each status came; 0: none.
-    :ivar slowest: s, by request.
+    :ivar statuses: by request, how often each status came; 0: no answer.
+    :ivar slowest: seconds, by request.
     :ivar late: requests that took longer than `patience` s.
     """
 
@@ -54,7 +54,7 @@ class API:
         self.late = 0
 
     def ask(self, method: str, path: str, **more: Any) -> Any:
-        """A requests.Response, or None where there is no answer."""
+        """A requests.Response, None without an answer."""
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
             self._local.session.auth = ("admin", "")
@@ -86,8 +86,7 @@ class API:
 
     def post(self, metrics: Iterable[str], seconds: Iterable[int]) -> bool:
         measures = [
-            {"timestamp": _spelled(s), "value": ledger_.value_at(s)}
-            for s in seconds
+            {"timestamp": _spelled(s), "value": value_at(s)} for s in seconds
         ]
         return _is_success(
             self.ask(
@@ -99,7 +98,7 @@ class API:
 
     def measures(
         self, metric: str, aggregation: str, **query: Any
-    ) -> ledger_.Measures | None:
+    ) -> Measures | None:
         """None: no answer."""
         answer = self.ask(
             "GET",
@@ -133,7 +132,7 @@ def _spelled(second: int) -> str:
 class Client(threading.Thread, abc.ABC):
     """Does something again and again until it is stopped."""
 
-    def __init__(self, api: API, ledger: ledger_.Ledger) -> None:
+    def __init__(self, api: API, ledger: Ledger) -> None:
         super().__init__(daemon=True)
         self._api = api
         self._ledger = ledger
@@ -157,9 +156,7 @@ class Client(threading.Thread, abc.ABC):
 class Poster(Client):
     """Posts measures of its own metrics."""
 
-    def __init__(
-        self, api: API, ledger: ledger_.Ledger, metrics: list[str]
-    ) -> None:
+    def __init__(self, api: API, ledger: Ledger, metrics: list[str]) -> None:
         super().__init__(api, ledger)
         self._metrics = metrics
         self._next = int(time.time()) - HISTORY
@@ -175,7 +172,7 @@ class Poster(Client):
 
 
 class Reader(Client):
-    """Reads, and knows a wrong value at sight."""
+    """Reads, and checks each value."""
 
     def _act(self) -> None:
         metrics = self._ledger.metrics()
@@ -189,7 +186,7 @@ class Reader(Client):
         )
         if found and method in ("last", "mean", "95pct"):
             for second, value in found.items():
-                if value != ledger_.value_at(second):
+                if value != value_at(second):
                     self._ledger.complain(
                         f"a read of {method} of {metric.id} at {second}"
                         f" answered {value}"
@@ -199,7 +196,7 @@ class Reader(Client):
 class Changer(Client):
     """Creates metrics with a few measures, and deletes the older ones."""
 
-    def __init__(self, api: API, ledger: ledger_.Ledger) -> None:
+    def __init__(self, api: API, ledger: Ledger) -> None:
         super().__init__(api, ledger)
         self._metrics: collections.deque[str] = collections.deque()
         self._seconds = itertools.count(int(time.time()) - HISTORY)

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The order of things."""
+"""One run: servers, load, trouble, and the check in the end."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def run(
     minutes: float,
     say: Any,
 ) -> dict[str, Any]:
-    """Do it all.
+    """Put a Gnocchi under load while servers crash, and check it.
 
     :param exits: ends what was started.
     :return: the summary; `wrong` is a list of sentences.
@@ -187,7 +187,7 @@ def _compare(api: load.API, book: ledger.Ledger) -> int:
 def _look_for_deleted(
     server: stack.InfluxDBServer, book: ledger.Ledger
 ) -> None:
-    """Wait until the janitor has deleted the points of what was deleted."""
+    """Wait until the janitor has deleted the points of deleted metrics."""
     deadline = time.monotonic() + _DRAIN
     while True:
         left = book.gone() & _metrics_with_points(server)

@@ -22,7 +22,7 @@ from demo_stack import services
 
 
 class Gnocchi(services.Gnocchi):
-    """One whose metricd can be restarted."""
+    """A Gnocchi whose metricd can be restarted."""
 
     def restart_metricd(self) -> None:
         if self._metricd is not None:
@@ -43,7 +43,7 @@ class Trouble:
     """Makes trouble of one kind after the other.
 
     :param wait: waits some seconds, while the load goes on.
-    :ivar made: how often which.
+    :ivar made: how often each kind was made.
     """
 
     def __init__(

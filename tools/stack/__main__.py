@@ -93,12 +93,12 @@ def main() -> int:
     _leave_on_signals()
     environment = dict(os.environ)
     try:
-        with contextlib.ExitStack() as servers:
+        with contextlib.ExitStack() as exits:
             if not arguments.no_postgresql:
-                environment[VARIABLE] = servers.enter_context(
+                environment[VARIABLE] = exits.enter_context(
                     stack.postgresql(say)
                 )
-            influxdb = servers.enter_context(
+            influxdb = exits.enter_context(
                 stack.influxdb(say, line=arguments.influxdb)
             )
             environment |= influxdb.environment()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The few calls to InfluxDB's HTTP API that the stack needs itself."""
+"""The calls to InfluxDB's HTTP API that servers and tests need."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def call(
     body: dict[str, Any] | None = None,
     timeout: float = 30,
 ) -> dict[str, Any]:
-    """One request with a JSON answer.
+    """Send a request and return its JSON answer.
 
     :raises HTTPError: the server answered with an error status
     :raises OSError: no answer
@@ -153,7 +153,7 @@ def buckets(url: str, token: str, org: str, prefix: str) -> dict[str, str]:
 def delete_buckets(url: str, token: str, org: str, prefix: str) -> int:
     """Delete the buckets whose names start with `prefix`; how many.
 
-    Of an InfluxDB 1.x, where a slash is in it, the whole database.
+    A prefix with a slash is of an InfluxDB 1.x: its database is dropped.
     """
     if not prefix:
         raise ValueError("an empty prefix would delete every bucket")

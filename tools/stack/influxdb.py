@@ -64,11 +64,11 @@ class InfluxDB:
         )
 
     def is_of(self, line: str) -> bool:
-        """Whether that is how its version begins."""
+        """Whether its version begins with `line`."""
         return self.version.startswith(f"{line}.")
 
     def environment(self) -> dict[str, str]:
-        """The variables that make others use this one."""
+        """Environment variables that name it."""
         return dict(
             zip(VARIABLES, (self.url, self.token, self.org), strict=True)
         )
@@ -80,8 +80,8 @@ def influxdb(
 ) -> Iterator[InfluxDB]:
     """The InfluxDB that the environment names, else one that is started.
 
-    :param line: of `build.RELEASES`; of the one that is started
-    :param take_given: whether to look into the environment
+    :param line: of `build.RELEASES`, for the one that is started
+    :param take_given: whether one that the environment names is taken
     :raises StackError: there is none; the message says what to do
     """
     given = _given() if take_given else None

@@ -10,7 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Finds a PostgreSQL, or starts the one that comes as a Python wheel."""
+"""Finds a PostgreSQL, or starts the one that comes as a Python wheel.
+
+pifpaf would start one only from programs of the system, and a machine without
+a package manager has none: so the wheel, and this code.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Starting, watching and stopping the processes of the stack."""
+"""Starts, watches and stops processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def die_with_parent(signum: signal.Signals) -> Callable[[], None] | None:
-    """What Popen is to call in the child, so that it ends with its parent.
+    """A function for Popen to call in the child, to end with its parent.
 
     Linux sends it the signal when the process that started it is gone, killed
     for instance, so that nothing is left running.
@@ -126,6 +126,7 @@ def tail(log: pathlib.Path, lines: int = 25) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Minutes and seconds, for people."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
@@ -140,9 +141,11 @@ class Ticker:
 
     @property
     def elapsed(self) -> float:
+        """Seconds since it was made."""
         return time.monotonic() - self._start
 
     def tick(self, message: Callable[[], str]) -> None:
+        """Say the message if it is time for one."""
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now

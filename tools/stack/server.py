@@ -42,7 +42,6 @@ class InfluxDBServer(abc.ABC):
     test can take the server away and give it back. Used as a context manager
     it is started, and at the end stopped and its data removed.
 
-    :ivar url: where it listens
     :ivar token: an operator's token: may read, write and create everything
     :ivar org: the organisation's name
     :ivar has_profiles: whether it keeps profiles, as a 2.x does by default;
@@ -83,6 +82,7 @@ class InfluxDBServer(abc.ABC):
 
     @property
     def url(self) -> str:
+        """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -141,6 +141,7 @@ class InfluxDBServer(abc.ABC):
         """End the server at once, as a crash does (SIGKILL)."""
 
     def restart(self) -> None:
+        """Stop it cleanly, and start it."""
         self.stop()
         self.start()
 

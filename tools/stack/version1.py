@@ -29,8 +29,8 @@ class InfluxDB1Process(InfluxDBProcess):
     """An InfluxDB 1.x as a child process, with users and Flux.
 
     :ivar token: name and password of an administrator.
-    :ivar settings: what its configuration has besides, by section; changes
-        count from the next start on.
+    :ivar settings: its configuration, by section; changes count from the
+        next start on.
     """
 
     def __init__(
