@@ -81,7 +81,9 @@ def drop_database(url: str) -> None:
         parsed.set(database="postgres"), isolation_level="AUTOCOMMIT"
     )
     with engine.connect() as connection:
-        name = connection.dialect.identifier_preparer.quote(parsed.database)
+        name = connection.dialect.identifier_preparer.quote(
+            str(parsed.database)
+        )
         connection.execute(
             sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)")
         )
