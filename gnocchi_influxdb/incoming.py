@@ -99,7 +99,16 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         return iter(self.queue.iter_sacks())
 
     def finish_sack_processing(self, sack: incoming.Sack) -> None:
+        """Let metricd write names of metrics, in each round of its sacks.
+
+        Gnocchi calls this after each sack that was not locked, without the
+        lock, whether there were measures or not, and even if they failed.
+        """
         self.queue.finish_sack_processing(sack)
+        if self._writes_through:
+            job = self._of_process(direct_write.Queued).names
+            if job is not None:
+                job.run(sack.number, sack.total)
 
     # Measures --------------------------------------------------------------
 

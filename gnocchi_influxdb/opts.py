@@ -105,7 +105,9 @@ STORAGE_OPTS = [
         help="Write what a metric is called (its name, unit, resource, "
         "archive policy and creator) beside its measures, as measurement "
         "`metric_info`, for those who look into InfluxDB without Gnocchi: "
-        "dashboards, say. Once a week and when it changes.",
+        "dashboards, say. gnocchi-metricd does it, with [incoming] driver = "
+        "influxdb, within some minutes after the first measure or a change, "
+        "and once a week; with another driver, `gnocchi-influxdb names`.",
     ),
     cfg.BoolOpt(
         "influxdb_rollups",

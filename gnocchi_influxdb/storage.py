@@ -24,7 +24,7 @@ from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.indexer import bookkeeping, latest
-from gnocchi_influxdb.maintenance import deletes, names, upgrade
+from gnocchi_influxdb.maintenance import deletes, upgrade
 from gnocchi_influxdb.read import fetcher, reader
 from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.wire import line_protocol
@@ -84,7 +84,6 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             conf.influxdb_timeout,
             self._count_refused,
         )
-        self._infos = names.make(conf, self.client, self.buckets)
         self._index: Any = None
         self._deleter = deletes.Deleter(
             self.client, self.buckets, self._list_deleted
@@ -179,7 +178,6 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             pairs.append((loaded.get("id") or metric.id, measures))
         # Whatever looks at each metric and each array does so before the
         # request: after it they are in no cache of the processor any more.
-        new = self._infos.new(metrics_and_measures) if self._infos else []
         number = sum(map(len, metrics_and_measures.values()))
         suspects: set[Any] = set()
         with self.statistics.time("raw measures store"):
@@ -202,7 +200,6 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 for metric, measures in metrics_and_measures.items()
                 if metric.archive_policy.name not in failed
             }
-            new = [metric for metric in new if metric in metrics_and_measures]
             number = sum(map(len, metrics_and_measures.values()))
             newest = latest.Latest(metrics_and_measures, suspects)
         self.statistics["raw measures store"] += len(metrics_and_measures)
@@ -216,8 +213,6 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 ),
             )
         self.statistics["metadata update"] += len(metrics_and_measures)
-        if self._infos is not None and new:
-            self._infos.write_soon(new)
         return failed
 
     def _write(

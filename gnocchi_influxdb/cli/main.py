@@ -22,7 +22,7 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import prune, status
+from gnocchi_influxdb.cli import names, prune, status
 from gnocchi_influxdb.cli.check.command import check
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.cli.migrate.command import migrate
@@ -94,6 +94,7 @@ for _command in (
     status.status,
     prune.prune,
     migrate,
+    names.names,
 ):
     cli.add_command(_command)
 

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import click
 from gnocchi import utils
 
-from gnocchi_influxdb.cli import metrics, output, series
+from gnocchi_influxdb.cli import output, series
 from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import deletes
 
 #: Metrics in one statement. One deletes a hundred in 240 ms.
@@ -121,7 +122,7 @@ def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
             found = series.find(deployment.client, bucket)
             stored[bucket] = found.ids | found.beside
     # After the series: a metric is in the indexer before it has points.
-    known = set(metrics.ids(deployment.indexer))
+    known = set(listing.ids(deployment.indexer))
     return {
         bucket: _Orphans(sorted(ids - known), len(ids & known))
         for bucket, ids in stored.items()
@@ -137,7 +138,7 @@ def _remove(
     ) as advance:
         for bucket, ids in doomed.items():
             for batch in utils.grouper(ids, _BATCH):
-                owned = metrics.known(deployment.indexer, batch)
+                owned = listing.known(deployment.indexer, batch)
                 orphans = [id_ for id_ in batch if id_ not in owned]
                 if orphans:
                     deletes.by_influxql(deployment.client, bucket, orphans)

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.buckets import shards
+from gnocchi_influxdb.buckets.manager import Bucket
 from gnocchi_influxdb.cli import queries
 from gnocchi_influxdb.client import api
-from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.wire import influxql, influxql_rows
 
 #: Slices that the points of a bucket are counted in, at most.
@@ -28,7 +28,7 @@ _SLICES = 100
 _NS = 10**9
 
 
-def find(client: client_.Client, bucket: str) -> queries.Keys:
+def find(client: Client, bucket: str) -> queries.Keys:
     """All series of a bucket, from its index.
 
     :raises BucketNotFoundError: it is not there.
@@ -39,7 +39,7 @@ def find(client: client_.Client, bucket: str) -> queries.Keys:
     return queries.metrics_of(found)
 
 
-def disk_sizes(client: client_.Client, prefix: str) -> dict[str, int]:
+def disk_sizes(client: Client, prefix: str) -> dict[str, int]:
     """Bytes on disk by the name of a retention policy, on InfluxDB 1.x.
 
     Of a cluster, what the node has that answers.
@@ -56,9 +56,7 @@ def disk_sizes(client: client_.Client, prefix: str) -> dict[str, int]:
     return sizes
 
 
-def slices(
-    bucket: buckets_.Bucket, oldest: int, now: int
-) -> list[tuple[int, int]]:
+def slices(bucket: Bucket, oldest: int, now: int) -> list[tuple[int, int]]:
     """Ranges of time that cover a bucket, each made of whole shards.
 
     A question about each of them opens the series of one shard or a few,
@@ -93,7 +91,7 @@ class Extent(NamedTuple):
 
 
 def count(
-    client: client_.Client,
+    client: Client,
     bucket: str,
     ranges: Sequence[tuple[int, int]],
     advance: Callable[[], None],
@@ -119,12 +117,12 @@ def count(
     )
 
 
-def first(client: client_.Client, bucket: str) -> int | None:
+def first(client: Client, bucket: str) -> int | None:
     """Time of the oldest point, by a question about everything."""
     return _time(client, bucket, queries.first(0, schema.MAX_TIME))
 
 
-def _count(client: client_.Client, bucket: str, start: int, stop: int) -> int:
+def _count(client: Client, bucket: str, start: int, stop: int) -> int:
     found = influxql_rows.rows(
         client.influxql(
             bucket, queries.count(start, stop, client.capabilities.counts)
@@ -133,11 +131,11 @@ def _count(client: client_.Client, bucket: str, start: int, stop: int) -> int:
     return int(found[0][1]) if found else 0
 
 
-def _time(client: client_.Client, bucket: str, statement: str) -> int | None:
+def _time(client: Client, bucket: str, statement: str) -> int | None:
     found = influxql_rows.rows(client.influxql(bucket, statement))
     return int(found[0][0]) if found else None
 
 
-def recent(client: client_.Client, bucket: str, now: int) -> int:
+def recent(client: Client, bucket: str, now: int) -> int:
     """Number of points of the hour before `now`, ns."""
     return _count(client, bucket, now - 3600 * _NS, now)

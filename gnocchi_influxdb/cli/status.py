@@ -20,16 +20,17 @@ import click
 import numpy
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.buckets import manager as buckets_
-from gnocchi_influxdb.cli import metrics, output, queries, series
+from gnocchi_influxdb.buckets.manager import Bucket
+from gnocchi_influxdb.cli import output, queries, series
 from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.indexer import listing
 
 #: Seconds that InfluxDB may take for one question, at least.
 _TIMEOUT = 300
 
 
 @dataclasses.dataclass
-class _Policy:
+class _PolicyStatus:
     """A line; None is not known.
 
     :ivar deleted: metrics that wait for Gnocchi's janitor.
@@ -74,7 +75,7 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
     """
     deployment: Deployment = ctx.obj
     deployment.be_patient(_TIMEOUT)
-    rows = _Status(deployment, count).rows()
+    rows = _StatusReader(deployment, count).rows()
     if format_ == "json":
         output.show_json([dataclasses.asdict(row) for row in rows])
         return
@@ -123,14 +124,14 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
         )
 
 
-class _Status:
+class _StatusReader:
     def __init__(self, deployment: Deployment, count: bool) -> None:
         self._deployment = deployment
         self._client = deployment.client
         self._counts = count
         self._now = time.time_ns()
 
-    def rows(self) -> list[_Policy]:
+    def rows(self) -> list[_PolicyStatus]:
         found = {
             policy.name: self._deployment.buckets.find(
                 self._deployment.buckets.name(policy)
@@ -150,18 +151,18 @@ class _Status:
             for name, here in stored.items()
             for id_ in here.ids | here.beside
         }
-        for id_ in metrics.ids(self._deployment.indexer):
+        for id_ in listing.ids(self._deployment.indexer):
             if id_ in owners:
                 owned[owners[id_]] += 1
-        counts = metrics.count(self._deployment.indexer)
+        counts = listing.count(self._deployment.indexer)
         sizes = self._sizes()
         rows = []
         for policy in self._deployment.policies:
             name = policy.name
-            row = _Policy(
+            row = _PolicyStatus(
                 name,
                 self._deployment.buckets.name(policy),
-                counts.get((name, metrics.ACTIVE), 0),
+                counts.get((name, listing.ACTIVE), 0),
                 counts.get((name, "delete"), 0),
             )
             bucket = found[name]
@@ -181,7 +182,7 @@ class _Status:
             rows.append(row)
         return rows
 
-    def _count(self, row: _Policy, bucket: buckets_.Bucket) -> None:
+    def _count(self, row: _PolicyStatus, bucket: Bucket) -> None:
         oldest: int | None = self._now - (
             (bucket.retention + 2 * bucket.shard_duration) * 10**9
         )

@@ -22,6 +22,7 @@ from gnocchi import indexer
 from gnocchi_influxdb import exceptions, storage
 from gnocchi_influxdb.indexer import lookup
 from gnocchi_influxdb.ingest import circuit_breaker
+from gnocchi_influxdb.maintenance import names
 
 LOG = logging.getLogger(__name__)
 
@@ -80,7 +81,23 @@ class Way:
 
 
 class Queued(Way):
-    """The way of what metricd takes out of the queue."""
+    """The way of what metricd takes out of the queue.
+
+    :ivar names: None: they are not wanted.
+    """
+
+    def __init__(self, conf: Any) -> None:
+        super().__init__(conf)
+        self.names: names.NamesJob | None = None
+        if conf.storage.influxdb_metric_info:
+            self.names = names.NamesJob(
+                names.NameWriter(
+                    self.storage.client,
+                    self.storage.buckets,
+                    self.indexer,
+                    conf.storage.influxdb_batch_size,
+                )
+            )
 
 
 class Through(Way):
@@ -134,11 +151,11 @@ class Through(Way):
         paused: dict[str, exceptions.InfluxDBError] = {}
         # There are some only where a token lacks a right, or the like.
         if self._breakers:
-            names = {metric.archive_policy.name for metric in metrics}
+            policies = {metric.archive_policy.name for metric in metrics}
             for name, guard in list(self._breakers.items()):
-                if name in names and guard.allows():
+                if name in policies and guard.allows():
                     tried[name] = guard
-                elif name in names:
+                elif name in policies:
                     paused[name] = guard.error
         if paused:
             metrics = {

@@ -9,22 +9,23 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Deleting the points of metrics.
+"""Deleting the points and names of metrics.
 
-Gnocchi's janitor has metrics deleted one by one, and a DELETE of a hundred
-costs InfluxDB about as much as three of a single one. So with the first one
-the points of others go that wait for the same in the indexer. Gnocchi forgets
-a metric only after it had this one deleted: whatever happens in between, what
-is still in the indexer is deleted again, which is harmless.
+Gnocchi's janitor deletes metrics one by one. For InfluxDB a DELETE of a
+hundred metrics costs about as much as three DELETEs of one metric. So when
+Gnocchi asks for one, the points of others that wait in the indexer are deleted
+with it. Gnocchi asks for each of these later, before it forgets the metric.
+After a crash it asks again, and to delete twice is harmless.
 """
 
 import itertools
-import logging
 import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager
@@ -35,24 +36,26 @@ from gnocchi_influxdb.wire import (
     influxql_rows,
 )
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 #: Metrics in one statement. On a busy server with 400,000 series in its write
-#: cache it takes 5 s, and one of a single metric takes 2 s.
+#: cache such a statement takes 5 s; with a single metric it takes 2 s.
 METRICS_PER_DELETE = 250
 
-# Metrics to look for at a time; as many as the janitor takes by default.
+# Metrics to list at a time; the janitor takes as many by default.
 _LOOK_AHEAD = 10000
 _LOOK_AGAIN = 60  # s
 
-# Seconds to wait where points are still there after they were deleted.
+# Seconds to wait, try by try, while deleted points are still there.
 _PAUSES = (0.1, 0.5, 2.0, 5.0, 0.0)
 
 
 class Deleter:
-    """Deletes metrics, and with them others that are about to be.
+    """Deletes metrics, each with others that wait for their deletion.
 
-    :param to_delete: lists at most so many metrics (gnocchi.indexer.Metric)
+    For one thread, that of Gnocchi's janitor.
+
+    :param to_delete: returns at most so many metrics (gnocchi.indexer.Metric)
         that wait for their deletion.
     """
 
@@ -67,19 +70,20 @@ class Deleter:
         self._to_delete = to_delete
         self._at_once = METRICS_PER_DELETE
         self._looked = -math.inf
-        # By bucket; the order is the one they are taken in.
+        # By bucket, in the order in which they are to be deleted.
         self._waiting: dict[str, dict[uuid.UUID, None]] = {}
-        # Deleted here, and not asked for by Gnocchi yet.
+        # Deleted already; Gnocchi has not asked for them yet.
         self._done: set[uuid.UUID] = set()
 
     def delete(self, metric: Any) -> None:
-        """Delete all points of a metric.
+        """Delete all points of a metric, and its name.
 
-        :raises InfluxDBError: some may be left.
+        :param metric: gnocchi.indexer.Metric.
+        :raises InfluxDBError: some points may be left.
         """
         bucket = self._buckets.name(metric.archive_policy)
         if metric.id in self._done:
-            # A writer that had seen it alive may have come after that.
+            # A writer that still knew the metric may have stored points since.
             if self._has_points(bucket, metric.id):
                 self._delete(bucket, [metric.id])
             self._done.discard(metric.id)
@@ -92,7 +96,7 @@ class Deleter:
         try:
             deleted = self._delete(bucket, ids)
         except exceptions.UnavailableError:
-            # It may have taken too long.
+            # So many metrics may have taken too long.
             self._at_once = max(self._at_once // 4, 1)
             raise
         self._at_once = min(self._at_once * 2, METRICS_PER_DELETE)
@@ -101,7 +105,7 @@ class Deleter:
         self._done.update(deleted[1:])
 
     def _look_ahead(self) -> None:
-        """Learn what Gnocchi is going to ask for."""
+        """List the metrics that Gnocchi will ask for."""
         now = time.monotonic()
         if now - self._looked < _LOOK_AGAIN:
             return
@@ -115,9 +119,9 @@ class Deleter:
                     bucket = self._buckets.name(metric.archive_policy)
                     self._waiting.setdefault(bucket, {})[metric.id] = None
         except Exception as e:
-            # It is only the faster way.
+            # Looking ahead only saves time.
             LOG.warning("Metrics are deleted one by one: %s", e)
-        # Another janitor has had the others expunged.
+        # Another janitor has expunged those that are not listed.
         self._done &= listed
 
     def _has_points(self, bucket: str, metric: uuid.UUID) -> bool:
@@ -132,13 +136,13 @@ class Deleter:
     def _delete(
         self, bucket: str, metrics: Sequence[uuid.UUID]
     ) -> Sequence[uuid.UUID]:
-        """Delete the points of the first metric, and of all if it is easy.
+        """Delete the points of the first metric, and of all if it is cheap.
 
-        :return: whose points are deleted.
+        :return: the metrics whose points are deleted.
         """
         try:
-            # Through the tag index; /api/v2/delete looks at each series of
-            # each shard, and at one metric a request.
+            # InfluxQL uses the tag index. /api/v2/delete looks at each series
+            # of each shard, and takes one metric a request.
             by_influxql(self._client, bucket, metrics)
             return metrics
         except (
@@ -165,12 +169,16 @@ class Deleter:
 def by_influxql(
     influxdb: client.Client, bucket: str, metrics: Sequence[uuid.UUID]
 ) -> None:
-    """Delete all points of some hundred metrics at most.
+    """Delete all points and names of metrics by InfluxQL.
 
-    :raises UnavailableError: InfluxDB still has some.
+    :param metrics: some hundred at most.
+    :raises BucketNotFoundError: the bucket is absent, or hidden from the
+        token.
+    :raises ConfigurationError: InfluxQL would ask another organization.
+    :raises UnavailableError: InfluxDB still has some of the points.
     """
-    # While InfluxDB writes its cache to a data file a DELETE does not reach
-    # what is on the way.
+    # While InfluxDB writes its cache to a data file, a DELETE misses the
+    # points in between.
     for pause in _PAUSES:
         influxql_rows.check(
             influxdb.influxql(bucket, influxql.delete(metrics))

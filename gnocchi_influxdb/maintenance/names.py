@@ -9,293 +9,264 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Names of metrics in InfluxDB: which are to be written, and when.
+"""Names of metrics in InfluxDB (measurement ``metric_info``).
 
-Gnocchi does not read them. They are written after the measures, by requests
-of their own, when a process sees a metric for the first time and when one of
-its attributes has changed; and since points expire, again in each period,
-which is a week, or half of the bucket's retention if that is less. Their time
-is the beginning of the period, so what several processes write is one point.
-A thread does it, so that nobody waits.
+Gnocchi does not read them; dashboards do. gnocchi-metricd writes them apart
+from the measures: every ten minutes `NamesJob` looks through the indexer and
+writes the names of metrics that are new or have changed. Points expire, so it
+writes each name again in each period: a week, or half of the bucket's
+retention if that is less. The time of a point is the start of its period, so
+several processes write the same point. More points than that would be felt:
+with five fields in each daily shard, names were a fifth of what is on disk.
 
-Not more often: five fields in each of the daily shards would be a fifth of
-what there is on disk, and InfluxDB goes through all of them for a DELETE. A
-period begins at a time that follows from the bucket's name: those of all
-buckets at once would be felt. Not each metric at a time of its own: most
-batches would have one that is due then.
+A metric is named if it has received measures in this period or in the one
+before. An indexer keeps many more whose resources are gone.
 
-It may not disturb the measures: a request is tried once, and what fails is
-logged once and tried again some minutes later.
+Each sack of gnocchi-metricd stands for an equal share of the ids of metrics,
+so the work is spread over all workers of all hosts. A sack has up to three
+workers ([metricd] processing_replicas), and each of them does this.
 """
 
-import logging
-import operator
-import os
+import dataclasses
+import datetime
 import random
 import time
 import uuid
-import zlib
-from collections.abc import Callable, Iterable
-from concurrent import futures
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.buckets import manager as buckets_
-from gnocchi_influxdb.client import client as client_
+import daiquiri
+
+from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.client import client
+from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.wire import info_lines
 
-LOG = logging.getLogger(__name__)
-
-_NS = 10**9
+LOG = daiquiri.getLogger(__name__)
 
 #: Longest time between two points of a metric, seconds.
 PERIOD = 7 * 86400
 
-#: Metrics to remember, at 120 bytes each. Others get their turn bit by bit.
-MOST = 10**6
-_SHARE_OF_OTHERS = 1 / 64
+#: Seconds between two looks at the metrics of a sack, and after a failure.
+INTERVAL = 600
 
-#: Seconds until a bucket that could not be written to is tried again.
-RETRY_AFTER = 300
+_PAGE = 10000  # metrics; bounds the memory and the time of a call
+_TIMEOUT = 10.0  # s; the worker does nothing else meanwhile
 
-# What may change; never a metric's archive policy.
-_ATTRIBUTES = ("name", "unit", "resource_id", "creator")
-_attributes = operator.itemgetter(*_ATTRIBUTES)
+#: Names by bucket.
+Named = Mapping[str, Sequence[info_lines.Info]]
 
 
-def make(
-    conf: Any, client: client_.Client, buckets: buckets_.Buckets
-) -> "Writer | None":
-    """The writer that the options (``conf.storage``) ask for, or none."""
-    if not conf.influxdb_metric_info:
-        return None
-    return Writer(client.once(), buckets, conf.influxdb_batch_size)
+class NameWriter:
+    """Writes the names of metrics into the buckets of their policies.
 
+    Threads may share one. No request is repeated.
 
-class Writer:
-    """Writes what metrics are called into the buckets of their policies.
-
-    Threads may share one, and it may be carried over a fork.
-
-    :param client: one that repeats no request.
-    :param batch_size: lines a request, at most.
-    :param clock: the present time, ns since the epoch.
+    :param indexer: Gnocchi's SQLAlchemy driver.
+    :param batch_size: most lines in one request.
     """
 
     def __init__(
         self,
-        client: client_.Client,
-        buckets: buckets_.Buckets,
+        client: client.Client,
+        buckets: manager.Buckets,
+        indexer: Any,
         batch_size: int,
-        clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._client = client
+        self._client = client.once(_TIMEOUT)
         self._buckets = buckets
-        self._batch_size = batch_size
-        self._clock = clock
-        # By the name of the archive policy.
-        self._written: dict[str, _Written] = {}
-        self._failed = False
-        # A process, and a pool of one thread in it.
-        self._pool: tuple[int, futures.Executor] | None = None
+        self._indexer = indexer
+        self._limit = min(batch_size, _PAGE)
 
-    def new(self, metrics: Iterable[Any]) -> list[Any]:
-        """Those that are not known to be written. Never raises.
+    def read(
+        self, first: uuid.UUID, last: uuid.UUID
+    ) -> tuple[Named, uuid.UUID | None]:
+        """Read the names of metrics from the indexer.
 
-        :param metrics: gnocchi.indexer.Metric
+        :param last: inclusive.
+        :return: the names, and the id to go on with: None after the last one.
+        :raises oslo_db.exception.DBError: the database fails.
         """
-        try:
-            now = self._clock()
-            for written in list(self._written.values()):
-                written.begin(now)
-            return self._new(metrics)
-        except Exception:
-            self._complain()
-            return []
+        oldest = _utc(_now() - 2 * PERIOD * schema.SECOND)
+        rows = listing.attributes(
+            self._indexer, first, last, oldest, self._limit
+        )
+        by_policy: dict[str, list[Any]] = {}
+        for row in rows:
+            by_policy.setdefault(row.archive_policy_name, []).append(row)
+        named: dict[str, Sequence[info_lines.Info]] = {}
+        for policy in self._indexer.list_archive_policies():
+            start, period = self._period(policy)
+            since = _utc(start - period)
+            named[self._buckets.name(policy)] = [
+                _info(row, start)
+                for row in by_policy.get(policy.name, ())
+                if row.last_measure_timestamp >= since
+            ]
+        if len(rows) < self._limit or rows[-1].id == last:
+            return named, None
+        return named, uuid.UUID(int=rows[-1].id.int + 1)
 
-    def write(self, metrics: Iterable[Any]) -> None:
-        """Write those that are not known to be written. Never raises."""
-        if self._find_due(metrics):
-            self._send_pending()
+    def describe(self, policy: Any, metrics: Iterable[Any]) -> Named:
+        """The names of some metrics (gnocchi.indexer.Metric) of a policy."""
+        start, _ = self._period(policy)
+        infos = [_info(metric, start) for metric in metrics]
+        return {self._buckets.name(policy): infos}
 
-    def write_soon(self, metrics: Iterable[Any]) -> None:
-        """The same, but nobody waits for InfluxDB. Never raises."""
-        if self._find_due(metrics):
-            try:
-                self._thread().submit(self._send_pending)
-            except RuntimeError:
-                # With the next measures, or another process will do it.
-                LOG.debug("No thread for names of metrics", exc_info=True)
+    def write(self, named: Named) -> dict[str, exceptions.InfluxDBError]:
+        """Write names, even if InfluxDB has them already.
 
-    def wait(self) -> None:
-        """Wait until nothing is under way."""
-        self._thread().submit(int).result()
+        :return: errors by bucket: some of its names are not written.
+        :raises InfluxDBError: the server fails.
+        """
+        failed: dict[str, exceptions.InfluxDBError] = {}
+        for bucket, infos in named.items():
+            if infos:
+                try:
+                    self._client.write(bucket, info_lines.encode(infos))
+                except exceptions.OF_ONE_BUCKET as e:
+                    failed[bucket] = e
+        return failed
 
-    def _thread(self) -> futures.Executor:
-        # No thread survives a fork. A process that ends waits for its own.
-        pool, pid = self._pool, os.getpid()
-        if pool is None or pool[0] != pid:
-            made = futures.ThreadPoolExecutor(1, "metric_info")
-            pool = self._pool = pid, made
-        return pool[1]
-
-    def _complain(self) -> None:
-        if not self._failed:
-            self._failed = True
-            LOG.exception(
-                "The names of metrics (measurement metric_info) can't be"
-                " written; their measures do not depend on it"
-            )
-
-    def _new(self, metrics: Iterable[Any]) -> list[Any]:
-        # Runs for each metric of each batch. An attribute of a SQLAlchemy
-        # object takes three times as long as what lies behind it.
-        written, attributes = self._written, _attributes
-        new = []
-        for metric in metrics:
-            values = metric.__dict__
-            try:
-                hashes = written[values["archive_policy_name"]].hashes
-                if hashes.get(values["id"].int) == hash(attributes(values)):
-                    continue
-            except KeyError:
-                pass  # An unknown policy, or not a SQLAlchemy object.
-            new.append(metric)
-        return new
-
-    def _find_due(self, metrics: Iterable[Any]) -> bool:
-        """Note those that are not known to be written; whether there are."""
-        new = self.new(metrics)
-        try:
-            return bool(new) and self._note(new, self._clock())
-        except Exception:
-            self._complain()
-            return False
-
-    def _note(self, metrics: Iterable[Any], now: int) -> bool:
-        has_room = self._room() > 0
-        is_any = False
-        for metric in metrics:
-            policy = metric.archive_policy
-            written = self._written.get(policy.name)
-            if written is None:
-                written = self._written[policy.name] = _Written(
-                    self._buckets.name(policy),
-                    self._buckets.retention(policy),
-                    now,
-                )
-            if now < written.retry_at:
-                continue
-            info = written.info(metric)
-            known = written.hashes.get(info.metric.int)
-            if known == _hash(info):
-                continue
-            if written.pending.get(info.metric) != info:
-                has_turn = has_room or random.random() < _SHARE_OF_OTHERS
-                if known is None and not has_turn:
-                    continue
-                written.pending[info.metric] = info
-            is_any = True
-        return is_any
-
-    def _room(self) -> int:
-        return MOST - sum(len(w.hashes) for w in self._written.values())
-
-    def _send_pending(self) -> None:
-        try:
-            for written in list(self._written.values()):
-                while written.pending:
-                    self._send_part(written)
-        except Exception:
-            self._complain()
-
-    def _send_part(self, written: "_Written") -> None:
-        # In one step: other threads add to it.
-        pending = list(written.pending.values())
-        part = pending[: self._batch_size]
-        done = pending
-        try:
-            if self._send(written, part):
-                done = part
-                written.remember(part, self._room())
-        finally:
-            for info in done:
-                if written.pending.get(info.metric) is info:
-                    del written.pending[info.metric]
-
-    def _send(self, written: "_Written", infos: list[info_lines.Info]) -> bool:
-        try:
-            self._client.write(written.bucket, info_lines.encode(infos))
-        except exceptions.InfluxDBError as e:
-            written.retry_at = self._clock() + RETRY_AFTER * _NS
-            # There is no bucket where no measure could be stored.
-            if not written.failed and not isinstance(
-                e, exceptions.BucketNotFoundError
-            ):
-                written.failed = True
-                LOG.warning(
-                    "The names of some metrics (measurement metric_info) are"
-                    " missing in bucket %s; their measures are stored. It is"
-                    " tried again every %d s. [storage] influxdb_metric_info"
-                    " = false does without. %s",
-                    written.bucket,
-                    RETRY_AFTER,
-                    e,
-                )
-            return False
-        written.failed = False
-        return True
+    def _period(self, policy: Any) -> tuple[int, int]:
+        """Start and length of the present period of a policy, ns."""
+        retention = self._buckets.retention(policy)
+        seconds = min(PERIOD, retention // 2) if retention else PERIOD
+        period = seconds * schema.SECOND
+        return schema.floor(_now(), period), period
 
 
-class _Written:
-    """What this process has written to a bucket in this period.
+@dataclasses.dataclass
+class _Share:
+    """The metrics that a sack stands for: those with ids in a range.
 
-    :ivar hashes: for each metric (its id as a number) a hash of it, which is
-        all that it takes to compare.
-    :ivar pending: what is still to be written, by metric.
-    :ivar retry_at: ns since the epoch.
+    :ivar last: inclusive.
+    :ivar due: when to look at them (time.monotonic).
+    :ivar next: the id to go on with.
+    :ivar known: hashes of the names that are known to be in InfluxDB. The set
+        takes about 100 bytes a metric.
+    :ivar found: those of the round that is under way.
     """
 
-    def __init__(self, bucket: str, retention: int, now: int) -> None:
-        self.bucket = bucket
-        self.failed = False
-        self.retry_at = 0
-        self.hashes: dict[int, int] = {}
-        self.pending: dict[uuid.UUID, info_lines.Info] = {}
-        period = min(PERIOD, retention // 2) if retention else PERIOD
-        self._period = period * _NS
-        self._offset = zlib.crc32(bucket.encode()) % period * _NS
-        self._start = self._start_of(now)
+    first: uuid.UUID
+    last: uuid.UUID
+    due: float
+    next: uuid.UUID
+    known: set[int] = dataclasses.field(default_factory=set)
+    found: set[int] = dataclasses.field(default_factory=set)
 
-    def _start_of(self, now: int) -> int:
-        return now - (now - self._offset) % self._period
 
-    def begin(self, now: int) -> None:
-        """Forget everything if another period has begun."""
-        start = self._start_of(now)
-        if start != self._start:
-            self._start, self.hashes = start, {}
+class NamesJob:
+    """Keeps the names of all metrics in InfluxDB up to date.
 
-    def info(self, metric: Any) -> info_lines.Info:
-        return info_lines.Info(
-            metric=metric.id,
-            time=self._start,
-            archive_policy=metric.archive_policy.name,
-            **{name: getattr(metric, name, None) for name in _ATTRIBUTES},
+    Each worker of gnocchi-metricd has one, for a single thread. A new worker
+    writes all names of its sacks once.
+    """
+
+    def __init__(self, writer: NameWriter) -> None:
+        self._writer = writer
+        self._shares: dict[int, _Share] = {}
+        self._resumes = 0.0  # time.monotonic
+        # Buckets, and "" for the server or the indexer.
+        self._failing: set[str] = set()
+
+    def run(self, sack: int, sacks: int) -> None:
+        """Write names of a sack's metrics if it is time. Never raises.
+
+        A call looks at one page of metrics, and the next call goes on.
+
+        :param sack: number of the sack, from 0 on.
+        :param sacks: how many sacks there are.
+        """
+        share = self._shares.get(sack)
+        if share is None:
+            share = self._shares[sack] = _share(sack, sacks)
+        if time.monotonic() < max(share.due, self._resumes):
+            return
+        try:
+            self._write_page(share)
+        except Exception as e:
+            self._resumes = time.monotonic() + INTERVAL
+            if "" not in self._failing:
+                self._failing.add("")
+                LOG.warning(
+                    "The names of metrics (measurement metric_info) can't be"
+                    " written; their measures do not depend on it: %s",
+                    e,
+                    exc_info=not isinstance(e, exceptions.InfluxDBError),
+                )
+
+    def _write_page(self, share: _Share) -> None:
+        named, next_id = self._writer.read(share.next, share.last)
+        new = {
+            bucket: [info for info in infos if hash(info) not in share.known]
+            for bucket, infos in named.items()
+        }
+        failed = self._writer.write(new)
+        if any(new.values()):
+            self._failing.discard("")
+        for bucket, infos in named.items():
+            if bucket in failed:
+                self._report(bucket, failed[bucket])
+                continue
+            share.found.update(map(hash, infos))
+            if new[bucket]:
+                self._failing.discard(bucket)
+        share.next = next_id or share.first
+        if next_id is None:
+            share.known, share.found = share.found, set()
+            share.due = time.monotonic() + INTERVAL
+
+    def _report(self, bucket: str, error: exceptions.InfluxDBError) -> None:
+        # There is no bucket where no measure could be stored.
+        if bucket in self._failing or isinstance(
+            error, exceptions.BucketNotFoundError
+        ):
+            return
+        self._failing.add(bucket)
+        LOG.warning(
+            "The names of some metrics (measurement metric_info) are missing"
+            " in bucket %s; their measures are stored. It is tried again"
+            " every %d s. [storage] influxdb_metric_info = false does"
+            " without. %s",
+            bucket,
+            INTERVAL,
+            error,
         )
 
-    def remember(self, infos: Iterable[info_lines.Info], room: int) -> None:
-        """Remember what was written, of at most `room` metrics more."""
-        for info in infos:
-            if info.time != self._start:
-                break  # Another thread has begun the next period.
-            number = info.metric.int
-            if number not in self.hashes:
-                if room <= 0:
-                    continue
-                room -= 1
-            self.hashes[number] = _hash(info)
+
+def _share(sack: int, sacks: int) -> _Share:
+    first, stop = (n * 2**128 // sacks for n in (sack, sack + 1))
+    # All sacks of all workers at once would be felt.
+    due = time.monotonic() + random.uniform(0, INTERVAL)
+    return _Share(
+        uuid.UUID(int=first),
+        uuid.UUID(int=stop - 1),
+        due,
+        uuid.UUID(int=first),
+    )
 
 
-def _hash(info: info_lines.Info) -> int:
-    return hash((info.name, info.unit, info.resource_id, info.creator))
+def _info(metric: Any, start: int) -> info_lines.Info:
+    return info_lines.Info(
+        metric.id,
+        start,
+        metric.name,
+        metric.unit,
+        metric.resource_id,
+        metric.archive_policy_name,
+        metric.creator,
+    )
+
+
+def _now() -> int:
+    return time.time_ns()
+
+
+def _utc(ns: int) -> datetime.datetime:
+    """A time as the indexer has it: naive."""
+    seconds = ns / schema.SECOND
+    return datetime.datetime.fromtimestamp(
+        seconds, datetime.timezone.utc
+    ).replace(tzinfo=None)

@@ -9,19 +9,19 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What a metric is called, as line protocol (pure).
+"""Names of metrics as line protocol (pure).
 
-Beside its points a metric has a second series, so that a UUID has a face for
-whoever looks into InfluxDB without Gnocchi::
+Beside the series of its points a metric has a second one, for people and
+dashboards that look into InfluxDB without Gnocchi::
 
     metric_info,metric=5a301761-aaaa-46e2-8900-8b4f6fe6675a name="cpu",
         unit="ns",resource_id="...",archive_policy="low",creator="..." 14000000
 
-(one line). All five fields are always there. One that is left out would leave
-an older value standing, and a ``pivot()`` in Flux without its column: what
-Gnocchi does not know is a dash. None is empty: where Flux of InfluxDB 2.7 and
-2.8 puts tables together it loses empty texts, and those after them move up, to
-other metrics.
+(one line). All five fields are always there, and what Gnocchi does not know is
+a dash. If a field were left out, an older value would stay, and a ``pivot()``
+in Flux would lack the column. No field is an empty text: Flux of InfluxDB 2.7
+and 2.8 loses empty texts where it joins tables, and the texts after them move
+to other metrics.
 https://github.com/influxdata/influxdb/issues/26916
 
 https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
@@ -38,10 +38,11 @@ UNKNOWN = "-"
 
 
 class Info(NamedTuple):
-    """What Gnocchi's indexer knows of a metric; but for the first two, the
-    names are those of the fields.
+    """What Gnocchi's indexer knows of a metric.
 
-    :ivar time: ns since the epoch that it is written at.
+    The attributes after `time` have the names of the fields in InfluxDB.
+
+    :ivar time: of the point, ns since the epoch.
     """
 
     metric: uuid.UUID
@@ -57,7 +58,10 @@ FIELDS = Info._fields[2:]
 
 
 def encode(infos: Iterable[Info]) -> bytes:
-    """A line for each."""
+    """One line for each, none for none.
+
+    What is not valid UTF-8 (a lone surrogate) becomes a question mark.
+    """
     return "".join(map(_line, infos)).encode("utf-8", "replace")
 
 
@@ -66,12 +70,12 @@ def _line(info: Info) -> str:
         f"{field}={_text(value)}"
         for field, value in zip(FIELDS, info[2:], strict=True)
     )
-    # A UUID has nothing in it that would have to be escaped.
+    # Nothing in a UUID needs to be escaped.
     return f"{NAMES},{TAG}={info.metric} {fields} {info.time:d}\n"
 
 
 def _text(value: object) -> str:
-    # Between quotes nothing else has a meaning, not even the end of a line.
+    # Between quotes no other character is special, not even a line feed.
     text = UNKNOWN if value is None else str(value) or UNKNOWN
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -16,7 +16,6 @@ import logging
 import pytest
 import urllib3
 
-from gnocchi_influxdb.maintenance import names
 from tests.support import proxy
 from tests.support.cloud import Cloud
 from tests.support.installation import Installation
@@ -57,20 +56,6 @@ def logged():
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
-
-
-@pytest.fixture(autouse=True)
-def names_are_written(request, monkeypatch):
-    """Before a driver's write comes back; see the marker `in_background`."""
-    if request.node.get_closest_marker("in_background"):
-        return
-    write_soon = names.Writer.write_soon
-
-    def settled(self, metrics):
-        write_soon(self, metrics)
-        self.wait()
-
-    monkeypatch.setattr(names.Writer, "write_soon", settled)
 
 
 @pytest.fixture

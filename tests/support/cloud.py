@@ -17,6 +17,8 @@ from gnocchi import archive_policy, chef, incoming, indexer, storage
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
 
+from gnocchi_influxdb.indexer import listing
+from gnocchi_influxdb.maintenance import names
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 POLICIES = [
@@ -71,6 +73,14 @@ class Cloud:
     def mark_deleted(self, metrics):
         for metric in metrics:
             self.index.delete_metric(metric.id)
+
+    def write_names(self):
+        """What gnocchi-metricd does within some minutes."""
+        writer = names.NameWriter(
+            self.storage.client, self.storage.buckets, self.index, 10000
+        )
+        named, _ = writer.read(listing.FIRST_ID, listing.LAST_ID)
+        assert writer.write(named) == {}
 
     def bucket(self, metric):
         return self.storage.buckets.name(metric.archive_policy)

@@ -73,6 +73,7 @@ def fill(cloud):
             for age in range(last, HOURS * 3600, EVERY)
         }
     write(cloud.storage, points, cloud.index)
+    cloud.write_names()
     return made, silent
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import click
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import metrics, output
+from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.check import buckets as bucket_checks
 from gnocchi_influxdb.cli.check import server as checks
 from gnocchi_influxdb.cli.check.server import Finding, Level
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.client import client
+from gnocchi_influxdb.indexer import listing
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
@@ -105,7 +106,7 @@ class _Check:
         def indexer() -> checks.Findings:
             yield from checks.indexer(self._deployment.indexer)
             policies.extend(self._deployment.policies)
-            counts.update(metrics.count(self._deployment.indexer))
+            counts.update(listing.count(self._deployment.indexer))
 
         self._try("indexer", indexer())
         # What is away now is to be said now.
@@ -126,7 +127,7 @@ class _Check:
         self._try("clock", checks.clock(influxdb))
         known = self._deployment.buckets
         for policy in policies:
-            used = (policy.name, metrics.ACTIVE) in counts
+            used = (policy.name, listing.ACTIVE) in counts
             self._try(
                 f"bucket {known.name(policy)}",
                 bucket_checks.bucket(influxdb, known, policy, may_make, used),

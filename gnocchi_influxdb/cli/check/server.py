@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import metrics
 from gnocchi_influxdb.client import client, tls
+from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import upgrade
 from gnocchi_influxdb.wire import flux_response
 
@@ -214,6 +214,6 @@ def _their_time(influxdb: client.Client) -> tuple[int, float]:
 
 def indexer(index: Any) -> Findings:
     """Whether it answers."""
-    counts = metrics.count(index)
-    number = sum(n for (_, s), n in counts.items() if s == metrics.ACTIVE)
+    counts = listing.count(index)
+    number = sum(n for (_, s), n in counts.items() if s == listing.ACTIVE)
     yield Finding(Level.OK, "indexer", f"answers, {number:,} metrics")

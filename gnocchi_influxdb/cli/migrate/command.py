@@ -25,11 +25,12 @@ import gnocchi.indexer
 import gnocchi.utils
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import metrics, output
+from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.cli.migrate import report, source, transfer, verify
 from gnocchi_influxdb.cli.migrate.journal import Journal
 from gnocchi_influxdb.cli.output import Failure
+from gnocchi_influxdb.indexer import listing
 
 #: Metrics and points that are moved at a time, at most; what a worker has in
 #: memory is about 100 bytes a point.
@@ -175,7 +176,7 @@ class _Run:
         #: Active metrics by archive policy.
         self._ids = {
             policy.name: list(
-                metrics.ids(self._indexer, policy.name, metrics.ACTIVE)
+                listing.ids(self._indexer, policy.name, listing.ACTIVE)
             )
             for policy in self._policies
         }

@@ -43,11 +43,11 @@ from gnocchi_influxdb.schema import Array
 #: measures; the others are at least values that were measured.
 PREFERRED = ("mean", "last", "first", "median", "max", "min")
 
-#: `Points.every` of measures.
+#: `HistoryPoints.every` of measures.
 MEASURE = 0
 
 
-class Level(NamedTuple):
+class HistoryLevel(NamedTuple):
     """A series of values.
 
     :ivar every: length of a window, ns; `MEASURE` for measures.
@@ -64,8 +64,8 @@ class Level(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Points:
-    """Points, sorted by time.
+class HistoryPoints:
+    """Points of one metric, sorted by time.
 
     :ivar times: int64, ns since the epoch.
     :ivar values: float64.
@@ -79,9 +79,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.times)
 
-    def where(self, mask: Array) -> "Points":
+    def where(self, mask: Array) -> "HistoryPoints":
         """Those that a mask selects."""
-        return Points(self.times[mask], self.values[mask], self.every[mask])
+        return HistoryPoints(
+            self.times[mask], self.values[mask], self.every[mask]
+        )
 
 
 def method(methods: Collection[str]) -> str | None:
@@ -101,7 +103,7 @@ def complete_from(last: int, timespan: int | None, every: int) -> int | None:
     return None if timespan is None else last - timespan + every
 
 
-def points(levels: Sequence[Level]) -> Points:
+def points(levels: Sequence[HistoryLevel]) -> HistoryPoints:
     """Points for a metric.
 
     :param levels: the finest first.
@@ -115,7 +117,7 @@ def points(levels: Sequence[Level]) -> Points:
         if stop is not None:
             taken &= level.times < stop
         parts.append(
-            Points(
+            HistoryPoints(
                 level.times[taken],
                 level.values[taken],
                 numpy.full(int(taken.sum()), level.every, dtype="int64"),
@@ -124,8 +126,8 @@ def points(levels: Sequence[Level]) -> Points:
         stop = start
     if not parts:
         nothing = numpy.empty(0, dtype="int64")
-        return Points(nothing, numpy.empty(0), nothing)
-    joined = Points(
+        return HistoryPoints(nothing, numpy.empty(0), nothing)
+    joined = HistoryPoints(
         numpy.concatenate([part.times for part in parts]),
         numpy.concatenate([part.values for part in parts]),
         numpy.concatenate([part.every for part in parts]),
@@ -136,15 +138,15 @@ def points(levels: Sequence[Level]) -> Points:
     return _sorted(joined)
 
 
-def _sorted(found: Points) -> Points:
+def _sorted(found: HistoryPoints) -> HistoryPoints:
     return found.where(numpy.argsort(found.times, kind="stable"))
 
 
-def _filled(found: Points, level: Level) -> Points:
+def _filled(found: HistoryPoints, level: HistoryLevel) -> HistoryPoints:
     """With those windows of a level of which nothing was taken yet."""
     free = ~covered(found, level.times, level.every)
     times = level.times[free]
-    return Points(
+    return HistoryPoints(
         numpy.concatenate([found.times, times]),
         numpy.concatenate([found.values, level.values[free]]),
         numpy.concatenate(
@@ -153,7 +155,7 @@ def _filled(found: Points, level: Level) -> Points:
     )
 
 
-def covered(found: Points, times: Array, every: int) -> Array:
+def covered(found: HistoryPoints, times: Array, every: int) -> Array:
     """Which windows have something in common with one that a point is for.
 
     :param times: starts of the windows, int64, ns.
@@ -167,13 +169,15 @@ def covered(found: Points, times: Array, every: int) -> Array:
     return mask
 
 
-def _taken(levels: Sequence[Level]) -> list[tuple[Level, int | None]]:
+def _taken(
+    levels: Sequence[HistoryLevel],
+) -> list[tuple[HistoryLevel, int | None]]:
     """The levels that have something to tell, the finest first.
 
     :return: with each one where it begins, and so where the next one ends;
         None: with its first window.
     """
-    chain: list[tuple[Level, int | None]] = []
+    chain: list[tuple[HistoryLevel, int | None]] = []
     for level in reversed(levels):
         if not len(level.times):
             continue
@@ -192,7 +196,7 @@ def _taken(levels: Sequence[Level]) -> list[tuple[Level, int | None]]:
     return chain[::-1]
 
 
-def _handover(level: Level, coarser: Level) -> int:
+def _handover(level: HistoryLevel, coarser: HistoryLevel) -> int:
     """Where a series begins and a coarser one ends."""
     assert level.complete_from is not None
     window = level.complete_from // coarser.every * coarser.every
@@ -204,7 +208,9 @@ def _handover(level: Level, coarser: Level) -> int:
     return window
 
 
-def storable(found: Points, oldest: int) -> tuple[Points, int, int]:
+def storable(
+    found: HistoryPoints, oldest: int
+) -> tuple[HistoryPoints, int, int]:
     """Points that InfluxDB has room for.
 
     :param oldest: ns, what lies before it the bucket does not keep.
@@ -216,7 +222,7 @@ def storable(found: Points, oldest: int) -> tuple[Points, int, int]:
     return good, int(too_old.sum()), int(not_finite.sum())
 
 
-def unoccupied(found: Points, times: Array, values: Array) -> Array:
+def unoccupied(found: HistoryPoints, times: Array, values: Array) -> Array:
     """Which points do not lie in a window that has measures of its own.
 
     Measures are never in the way: one that is there already is the same.

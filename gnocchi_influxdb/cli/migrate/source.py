@@ -74,7 +74,9 @@ class Source:
         shown = urllib.parse.SplitResult(url.scheme, host, url.path, query, "")
         return f"Redis: {shown.geturl()}"
 
-    def levels(self, metric: Any, method: str | None) -> list[history.Level]:
+    def levels(
+        self, metric: Any, method: str | None
+    ) -> list[history.HistoryLevel]:
         """All that is stored of a metric, the finest first.
 
         :param method: the aggregation method whose values are taken.
@@ -97,7 +99,7 @@ class Source:
             times = as_ns(series.timestamps)
             timespan = aggregation.timespan
             levels.append(
-                history.Level(
+                history.HistoryLevel(
                     every,
                     history.complete_from(
                         int(times[-1]),
@@ -122,7 +124,7 @@ class Source:
         )[metric]
         return found
 
-    def _measures(self, metric: Any) -> history.Level | None:
+    def _measures(self, metric: Any) -> history.HistoryLevel | None:
         """The measures of the back window, which Gnocchi keeps as they are."""
         policy = metric.archive_policy
         data = self.driver._get_or_create_unaggregated_timeseries([metric])[
@@ -153,7 +155,9 @@ class Source:
             as_ns(numpy.array([series.first_block_timestamp()]))[0],
             schema.floor(int(times[0]), every),
         )
-        return history.Level(history.MEASURE, int(begin), times, series.values)
+        return history.HistoryLevel(
+            history.MEASURE, int(begin), times, series.values
+        )
 
 
 def as_ns(times: Any) -> Array:

@@ -15,18 +15,18 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
 
 from gnocchi_influxdb import exceptions, schema
-from gnocchi_influxdb.buckets import manager as buckets_
+from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.cli.migrate import history, source
-from gnocchi_influxdb.client import client as client_
+from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.maintenance import names
 from gnocchi_influxdb.read import fetcher
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.read.query import POINTS, Query
 from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import writer
@@ -87,8 +87,8 @@ class Transfer:
     def __init__(
         self,
         origin: source.Source,
-        client: client_.Client,
-        buckets: buckets_.Buckets,
+        client: Client,
+        buckets: Buckets,
         conf: Any,
         dry_run: bool,
         indexer: Any,
@@ -104,7 +104,11 @@ class Transfer:
             conf.influxdb_query_language,
             rollup_store.Store(client, enabled=False),
         )
-        self._infos = names.make(conf, client, buckets)
+        self._names = None
+        if conf.influxdb_metric_info:
+            self._names = names.NameWriter(
+                client, buckets, indexer, conf.influxdb_batch_size
+            )
         self._dry_run = dry_run
         self._indexer = indexer
 
@@ -114,7 +118,7 @@ class Transfer:
         :raises InfluxDBError: not all may be moved.
         """
         moved = Moved()
-        found: dict[uuid.UUID, history.Points] = {}
+        found: dict[uuid.UUID, history.HistoryPoints] = {}
         for metric in metrics:
             try:
                 here = self.planned(metric)
@@ -146,18 +150,31 @@ class Transfer:
             moved.measures += int((points.every == history.MEASURE).sum())
         if not self._dry_run:
             self._write(policy, found, moved)
-            if self._infos is not None:
-                self._infos.write(self._described(moved.points))
+            if self._names is not None:
+                self._write_names(self._names, policy, moved.points)
         return moved
 
-    def _described(self, points: Mapping[uuid.UUID, int]) -> Iterator[Any]:
+    def _write_names(
+        self,
+        writer: names.NameWriter,
+        policy: Any,
+        points: Mapping[uuid.UUID, int],
+    ) -> None:
         ids = [id_ for id_, number in points.items() if number]
-        if ids:
-            yield from self._indexer.list_metrics(
-                attribute_filter={"in": {"id": ids}}
+        if not ids:
+            return
+        metrics = self._indexer.list_metrics(
+            attribute_filter={"in": {"id": ids}}
+        )
+        try:
+            exceptions.raise_first(
+                writer.write(writer.describe(policy, metrics))
             )
+        except exceptions.InfluxDBError as e:
+            # gnocchi-metricd names those that receive measures.
+            LOG.warning("Names of metrics are not written: %s", e)
 
-    def planned(self, metric: Any) -> history.Points:
+    def planned(self, metric: Any) -> history.HistoryPoints:
         """The points that a metric becomes."""
         policy = metric.archive_policy
         method = history.method(policy.aggregation_methods)
@@ -172,14 +189,15 @@ class Transfer:
         self, policy: Any, ids: Sequence[uuid.UUID], start: int, stop: int
     ) -> fetcher.Rows:
         """Points that are in InfluxDB already."""
-        query = queries.Query(
-            self._buckets.name(policy), queries.POINTS, start, stop
-        )
+        query = Query(self._buckets.name(policy), POINTS, start, stop)
         (rows,) = self._asker.ask([(query, ids)])
         return rows
 
     def _leave_occupied(
-        self, policy: Any, found: dict[uuid.UUID, history.Points], moved: Moved
+        self,
+        policy: Any,
+        found: dict[uuid.UUID, history.HistoryPoints],
+        moved: Moved,
     ) -> None:
         windows = {
             id_: points.where(points.every != history.MEASURE)
@@ -204,7 +222,10 @@ class Transfer:
             found[id_] = found[id_].where(free)
 
     def _write(
-        self, policy: Any, found: dict[uuid.UUID, history.Points], moved: Moved
+        self,
+        policy: Any,
+        found: dict[uuid.UUID, history.HistoryPoints],
+        moved: Moved,
     ) -> None:
         def refused(number: int) -> None:
             moved.refused += number

@@ -96,7 +96,7 @@ class Verifier:
         if rows is None:
             missing = Compared(len(planned), wrong=len(planned))
             return {POINTS: missing}
-        there = history.Points(
+        there = history.HistoryPoints(
             source.as_ns(rows["timestamps"]),
             rows["values"],
             numpy.zeros(len(rows), dtype="int64"),
@@ -123,7 +123,9 @@ class Verifier:
         return result
 
 
-def _points(planned: history.Points, there: history.Points) -> Compared:
+def _points(
+    planned: history.HistoryPoints, there: history.HistoryPoints
+) -> Compared:
     """Whether the points are there."""
     equal, own = _fate(planned, there)
     return Compared(
@@ -135,7 +137,7 @@ def _points(planned: history.Points, there: history.Points) -> Compared:
 
 
 def _fate(
-    planned: history.Points, there: history.Points
+    planned: history.HistoryPoints, there: history.HistoryPoints
 ) -> tuple[Array, Array]:
     """Which points are there, and which gave way to measures.
 
@@ -155,8 +157,8 @@ def _fate(
 def _aggregation(
     aggregation: Any,
     method: str | None,
-    planned: history.Points,
-    there: history.Points,
+    planned: history.HistoryPoints,
+    there: history.HistoryPoints,
     before: Any,
     after: Any,
     oldest: int,
@@ -203,7 +205,7 @@ def _aggregation(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Windows:
+class _WindowRanges:
     """Positions of the points of each window."""
 
     start: Array
@@ -216,8 +218,10 @@ class _Windows:
         return number
 
 
-def _window(points: history.Points, times: Array, every: int) -> _Windows:
-    return _Windows(
+def _window(
+    points: history.HistoryPoints, times: Array, every: int
+) -> _WindowRanges:
+    return _WindowRanges(
         numpy.searchsorted(points.times, times),
         numpy.searchsorted(points.times, times + every),
     )
@@ -226,8 +230,8 @@ def _window(points: history.Points, times: Array, every: int) -> _Windows:
 def _is_exact(
     aggregation: Any,
     method: str | None,
-    planned: history.Points,
-    windows: _Windows,
+    planned: history.HistoryPoints,
+    windows: _WindowRanges,
     every: int,
 ) -> Array:
     """In which windows the points determine the aggregate.

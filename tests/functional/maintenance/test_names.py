@@ -11,34 +11,73 @@
 # under the License.
 """What metrics are called, in InfluxDB."""
 
+import datetime
 import threading
 import time
 import urllib.parse
 import uuid
 
 import pytest
-from gnocchi import indexer
+import sqlalchemy
+from gnocchi import incoming
+from gnocchi.cli import metricd
+from gnocchi.indexer import sqlalchemy_base
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stack import api
 
 from gnocchi_influxdb.client.client import Client
-from gnocchi_influxdb.maintenance import names as metric_info
+from gnocchi_influxdb.maintenance import names as names_module
+from gnocchi_influxdb.maintenance.names import NamesJob, NameWriter
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import info_lines
 from tests.support import helpers, proxy
+from tests.support.clock import Clock
 from tests.support.cloud import Cloud
-from tests.support.helpers import (
-    NS,
-    WRITES,
-    recent,
-    stored,
-    write,
-    write_lines,
-)
+from tests.support.helpers import NS, recent, stored, write, write_lines
 
 DAY = 86400
-PERIOD = metric_info.PERIOD * NS
+INTERVAL = names_module.INTERVAL
+METRICS = sqlalchemy_base.Metric.__table__
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the job, which each round lets go on."""
+    made = Clock()
+    made.now = time.time()
+    monkeypatch.setattr(names_module, "time", made)
+    return made
+
+
+class Worker:
+    """A worker of gnocchi-metricd that was started a while ago."""
+
+    def __init__(self, cloud, clock, batch_size=10000, sacks=1):
+        self._clock = clock
+        self._sacks = sacks
+        driver = InfluxDBStorage(cloud.conf.storage)
+        self.job = NamesJob(
+            NameWriter(driver.client, driver.buckets, cloud.index, batch_size)
+        )
+        self.run()
+
+    def run(self):
+        for sack in range(self._sacks):
+            self.job.run(sack, self._sacks)
+
+    def round(self):
+        """Look at all metrics of all sacks once."""
+        self._clock.now += INTERVAL
+        self.run()
+        shares = self.job._shares.values()
+        while any(share.next != share.first for share in shares):
+            self.run()
+
+
+@pytest.fixture
+def worker(cloud, clock):
+    return Worker(cloud, clock)
 
 
 def resource_with(cloud, names, unit="ns", policy="low"):
@@ -99,6 +138,17 @@ def names(server, bucket_name):
     return by_metric
 
 
+def measured(cloud, ns):
+    """Let the indexer believe that all metrics had measures then."""
+    at = datetime.datetime.fromtimestamp(ns / NS, datetime.timezone.utc)
+    with cloud.index.facade.writer() as session:
+        session.execute(
+            sqlalchemy.update(METRICS).values(
+                last_measure_timestamp=at.replace(tzinfo=None)
+            )
+        )
+
+
 def sent(between):
     """Number of lines in each request that wrote names."""
     return [
@@ -111,17 +161,18 @@ def sent(between):
 # What is written ---------------------------------------------------------
 
 
-def test_what_a_metric_is_called(cloud, influxdb, between):
+def test_what_a_metric_is_called(cloud, influxdb, between, worker):
     (cpu, _disk) = metrics = resource_with(cloud, ["cpu", "disk"])
     (bare,) = cloud.metrics(1, "high")
-    driver = InfluxDBStorage(cloud.conf.storage)
     before = time.time_ns()
-    points = add(driver, cloud, [*metrics, bare])
+    add(cloud.storage, cloud, [*metrics, bare])
+    assert sent(between) == []
+    worker.round()
 
     found = {row["metric"]: row for row in rows(influxdb, cloud.bucket(cpu))}
     assert found.keys() == {str(metric.id) for metric in metrics}
     row = found[str(cpu.id)]
-    assert before - PERIOD < row.pop("time") <= time.time_ns()
+    assert before - names_module.PERIOD * NS < row.pop("time") <= before
     assert row == {
         "metric": str(cpu.id),
         "name": "cpu",
@@ -141,64 +192,44 @@ def test_what_a_metric_is_called(cloud, influxdb, between):
         "archive_policy": "high",
         "creator": "me",
     }
-    for metric in points:
-        assert stored(influxdb, cloud.bucket(metric), metric) == points[metric]
-    # A request a bucket, after that bucket's measures.
+    # A request a bucket.
     assert sorted(sent(between)) == [1, 2]
-    kinds = [
-        request.body[: request.body.index(b",")]
-        for request in between.requests
-        if request.path.startswith(WRITES) and request.body
-    ]
-    assert kinds == [b"measure", b"measure", b"metric_info", b"metric_info"]
 
 
-def test_once_a_process(cloud, influxdb, between):
+def test_only_what_is_new(cloud, influxdb, between, worker, clock):
     metrics = resource_with(cloud, ["cpu", "disk"])
-    driver = InfluxDBStorage(cloud.conf.storage)
-    for age in range(5):
-        # As other objects each time, as Gnocchi gets them from its indexer.
-        add(driver, cloud, of_resource(cloud, metrics[0].resource_id), age=age)
+    add(cloud.storage, cloud, metrics)
+    for _ in range(3):
+        worker.round()
     assert sent(between) == [2]
-    # Another process changes nothing.
-    before = rows(influxdb, cloud.bucket(metrics[0]))
-    add(InfluxDBStorage(cloud.conf.storage), cloud, metrics)
-    assert sent(between) == [2, 2]
-    assert rows(influxdb, cloud.bucket(metrics[0])) == before
+    more = resource_with(cloud, ["net"])
+    worker.round()
+    worker.round()
+    assert sent(between) == [2, 1]
+    bucket = cloud.bucket(metrics[0])
+    before = rows(influxdb, bucket)
+    assert {row["metric"] for row in before} == {
+        str(metric.id) for metric in [*metrics, *more]
+    }
+    # Another worker changes nothing.
+    Worker(cloud, clock).round()
+    assert sent(between) == [2, 1, 3]
+    assert rows(influxdb, bucket) == before
 
 
-def test_the_fast_way_is_taken(cloud):
-    """By what a SQLAlchemy object holds, without its attributes."""
-    metrics = resource_with(cloud, ["cpu", "disk"]) + cloud.metrics(2, "high")
-    driver = InfluxDBStorage(cloud.conf.storage)
-    add(driver, cloud, metrics)
-    again = cloud.index.list_metrics()
-    assert len(again) == len(metrics)
-    assert driver._infos._new(again) == []
-
-
-def test_metrics_that_are_no_rows(make_conf, between, indexer_driver):
-    driver = InfluxDBStorage(make_conf(influxdb_url=between.url).storage)
-    metric = indexer.Metric(uuid.uuid4(), helpers.policy((60, 60)), name="a")
-    for age in 1, 2:
-        write(driver, {metric: {recent(age): 1.0}}, indexer_driver)
-    assert sent(between) == [1]
-
-
-def test_renamed_and_moved(cloud, influxdb, between):
+def test_renamed_and_moved(cloud, influxdb, between, worker):
     (metric,) = resource_with(cloud, ["cpu"])
     bucket, resource_id = cloud.bucket(metric), metric.resource_id
-    driver = InfluxDBStorage(cloud.conf.storage)
-    add(driver, cloud, [metric])
+    add(cloud.storage, cloud, [metric])
+    worker.round()
 
     def patch(name, where):
         """What PATCH /v1/resource/generic/<id> does."""
         cloud.index.update_resource(
             "generic", where, metrics={name: metric.id}
         )
-        (changed,) = of_resource(cloud, where)
-        for age in 2, 3:
-            add(driver, cloud, [changed], age=age)
+        worker.round()
+        worker.round()
         (row,) = rows(influxdb, bucket)
         return row["name"], row["resource_id"]
 
@@ -210,24 +241,54 @@ def test_renamed_and_moved(cloud, influxdb, between):
     assert sent(between) == [1] * 4
     # Of no resource any more.
     cloud.index.update_resource("generic", elsewhere, metrics={})
-    add(driver, cloud, cloud.index.list_metrics(), age=4)
+    worker.round()
     (row,) = rows(influxdb, bucket)
     assert row["resource_id"] == "-"
 
 
-def test_left_out(make_conf, influxdb, between):
-    cloud = Cloud(
-        make_conf(influxdb_url=between.url, influxdb_metric_info=False)
-    )
+@pytest.mark.parametrize("on", [True, False])
+def test_by_metricd(make_conf, influxdb, between, clock, on):
+    """And not with the measures."""
+    cloud = Cloud(make_conf(influxdb_url=between.url, influxdb_metric_info=on))
     try:
-        metrics = resource_with(cloud, ["cpu"])
-        points = add(cloud.storage, cloud, metrics)
-        for metric in metrics:
-            bucket = cloud.bucket(metric)
-            assert stored(influxdb, bucket, metric) == points[metric]
-            assert rows(influxdb, bucket) == []
-        assert sent(between) == []
-        # Written before it was switched off: deleted all the same.
+        metrics = resource_with(cloud, [f"m{i:02}" for i in range(20)])
+        points = {m: {recent(60): 1.0} for m in metrics}
+        cloud.incoming.add_measures_batch(
+            {
+                metric.id: [
+                    incoming.Measure(helpers.at(time_), value)
+                    for time_, value in of_metric.items()
+                ]
+                for metric, of_metric in points.items()
+            }
+        )
+        bucket = cloud.bucket(metrics[0])
+        assert stored(influxdb, bucket, metrics[0]) == points[metrics[0]]
+        processor = metricd.MetricProcessor(0, cloud.conf)
+        processor._configure()
+        try:
+            processor._run_job()
+            # Not all workers at the moment that they are started.
+            assert sent(between) == []
+            clock.now += INTERVAL
+            for _ in range(2):
+                processor._run_job()
+        finally:
+            processor.close_services()
+        assert sum(sent(between)) == (20 if on else 0)
+        wanted = {str(m.id): m.name for m in metrics} if on else {}
+        assert names(influxdb, bucket) == wanted
+    finally:
+        cloud.close()
+
+
+def test_left_out_and_deleted(make_conf, influxdb):
+    """Written before it was switched off: deleted all the same."""
+    cloud = Cloud(make_conf(influxdb_metric_info=False))
+    try:
+        (metric,) = resource_with(cloud, ["cpu"])
+        add(cloud.storage, cloud, [metric])
+        bucket = cloud.bucket(metric)
         write_lines(
             influxdb,
             bucket,
@@ -296,259 +357,116 @@ def test_any_name_comes_back(storage_conf, influxdb, called):
 # When it is written ------------------------------------------------------
 
 
-class Clock:
-    def __init__(self):
-        self.now = time.time_ns()
-
-    def __call__(self):
-        return self.now
-
-
-def writer(driver, batch_size=100):
-    """A writer whose clock is the test's."""
-    clock = Clock()
-    made = metric_info.Writer(
-        Client(driver.conf, max_retries=0), driver.buckets, batch_size, clock
-    )
-    return made, clock
-
-
 @pytest.fixture
-def ready(cloud, between):
-    """(metrics that have points, a driver)"""
+def ready(cloud):
+    """Metrics whose bucket is there."""
     metrics = resource_with(cloud, list("abcdefghij"))
     add(cloud.storage, cloud, metrics)
-    # Only what the test writes.
-    cloud.storage._delete_metric(metrics[0])
-    for metric in metrics[1:]:
-        cloud.storage._delete_metric(metric)
-    del between.requests[:]
     return metrics
 
 
-def test_again_each_period(cloud, influxdb, between, ready):
-    driver = InfluxDBStorage(cloud.conf.storage)
-    made, clock = writer(driver)
-    seen = set()
-    first = clock.now
+def test_again_each_period(cloud, influxdb, between, ready, worker, clock):
+    first = int(clock.now * NS)
     # The bucket's retention is the policy's: 10,000 minutes.
-    assert driver.buckets.retention(ready[0].archive_policy) == 600000
-    period = 300000 * NS
+    retention = cloud.storage.buckets.retention(ready[0].archive_policy)
+    assert retention == 600000
+    period = retention // 2 * NS
     bucket = cloud.bucket(ready[0])
-    while clock.now < first + 2 * period:
-        made.write(ready)
+    seen = set()
+    while clock.now * NS < first + 2 * period:
+        measured(cloud, clock.now * NS)
+        worker.round()
         seen.update(row["time"] for row in rows(influxdb, bucket))
-        clock.now += period // 4
-    assert len(seen) == len(sent(between))
+        clock.now += period / NS / 4
     assert len(seen) in (2, 3)
     # Whole periods apart, and none that was to come.
     assert len({start % period for start in seen}) == 1
-    assert first - period < min(seen) <= first
-    assert sum(sent(between)) == len(seen) * len(ready)
-    # The time is that of the bucket, whatever the process.
-    other, clock = writer(driver)
-    other.write(ready)
-    assert len(rows(influxdb, bucket)) == len(seen) * len(ready)
+    assert first - period < min(seen) <= first + INTERVAL * NS
+    assert sent(between) == [len(ready)] * len(seen)
 
 
-def test_short_retention(make_conf, influxdb, indexer_driver):
+def test_short_retention(make_conf, influxdb, between, clock):
     """An hour is the shortest, and the names are always in it."""
-    driver = InfluxDBStorage(make_conf().storage)
-    a_policy = helpers.policy((10, 60))
-    assert driver.buckets.retention(a_policy) == 3600
-    metric = indexer.Metric(uuid.uuid4(), a_policy, name="a")
-    driver.buckets.ensure(a_policy)
-    made, clock = writer(driver)
-    for _ in range(31):  # both ends of half an hour
-        made.write([metric])
-        clock.now += 60 * NS
-    found = rows(influxdb, driver.buckets.name(a_policy))
-    assert len(found) == 2
-    times = sorted(row["time"] for row in found)
-    assert times[1] - times[0] == 1800 * NS
+    cloud = Cloud(make_conf(influxdb_url=between.url))
+    try:
+        cloud.index.create_archive_policy(
+            helpers.policy((10, 60), name="short")
+        )
+        (metric,) = cloud.metrics(1, "short")
+        assert cloud.storage.buckets.retention(metric.archive_policy) == 3600
+        add(cloud.storage, cloud, [metric])
+        worker = Worker(cloud, clock)
+        for _ in range(1 + 1800 // INTERVAL):  # both ends of half an hour
+            worker.round()
+        times = [row["time"] for row in rows(influxdb, cloud.bucket(metric))]
+        assert len(times) == 2
+        assert abs(times[1] - times[0]) == 1800 * NS
+    finally:
+        cloud.close()
 
 
-def test_many_metrics_a_few_a_request(cloud, influxdb, between, ready):
-    made, _ = writer(cloud.storage, batch_size=4)
-    made.write(ready)
-    assert sent(between) == [4, 4, 2]
-    assert len(names(influxdb, cloud.bucket(ready[0]))) == 10
+@pytest.mark.parametrize(("periods", "is_named"), [(0.9, True), (2, False)])
+def test_silent_metrics(
+    cloud, influxdb, ready, worker, clock, periods, is_named
+):
+    """Silent since the last period: not any more."""
+    period = 300000
+    measured(cloud, (clock.now - periods * period) * NS)
+    worker.round()
+    assert bool(rows(influxdb, cloud.bucket(ready[0]))) == is_named
 
 
-def test_memory_is_bounded(cloud, influxdb, between, ready, monkeypatch):
-    """All are told what they are called in the end, and few at a time."""
-    monkeypatch.setattr(metric_info, "MOST", 4)
-    made, _ = writer(cloud.storage, batch_size=3)
-    made.write(ready[:3])
-    made.write(ready)
-    (written,) = made._written.values()
-    assert len(written.hashes) == 4
-    rest = len(sent(between))
-    for _ in range(64):
-        made.write(ready)
-    assert len(written.hashes) == 4
-    # 6 x 64 times 1/64.
-    assert len(sent(between)) - rest < 40
-    monkeypatch.setattr(metric_info, "_SHARE_OF_OTHERS", 1)
-    made.write(ready)
-    assert len(names(influxdb, cloud.bucket(ready[0]))) == 10
-    # One that is remembered may change.
-    ready[0].name = "renamed"
-    monkeypatch.setattr(metric_info, "_SHARE_OF_OTHERS", 0)
-    made.write(ready)
+def test_a_page_a_call(cloud, influxdb, between, ready, clock):
+    worker = Worker(cloud, clock, batch_size=4)
+    clock.now += INTERVAL
+    for i in range(1, 4):
+        worker.run()
+        assert sent(between) == [4, 4, 2][:i]
     found = names(influxdb, cloud.bucket(ready[0]))
-    assert found[str(ready[0].id)] == "renamed"
+    assert sorted(found.values()) == list("abcdefghij")
+    # And then only after a while.
+    more = resource_with(cloud, ["more"])
+    clock.now += INTERVAL - 1
+    worker.run()
+    assert sent(between) == [4, 4, 2]
+    clock.now += 1
+    for _ in range(4):
+        worker.run()
+    assert sent(between) == [4, 4, 2, 1]
+    assert str(more[0].id) in names(influxdb, cloud.bucket(ready[0]))
 
 
-def test_forked(cloud, influxdb, between):
-    """A child knows what its parent has written, and uses no connection of
-    its parent's."""
-    metrics = resource_with(cloud, list("abcdefgh"))
-    driver = InfluxDBStorage(cloud.conf.storage)
-    add(driver, cloud, metrics[:4])
-    add(driver, cloud, metrics[:4])
-    assert sent(between) == [4]
-
-    def use(i):
-        index = helpers.own_indexer(cloud.index)
-        mine = [*metrics[:4], metrics[4 + i]]
-        write(driver, {m: {recent(i): 1.0} for m in mine}, index)
-
-    outcomes = helpers.in_processes(4, use)
-    assert outcomes == [None] * 4
-    assert sent(between) == [4, 1, 1, 1, 1]
-    owners = [
-        request.connection
-        for request in between.requests
-        if request.body.startswith(b"metric_info,")
-    ]
-    assert len(set(owners)) == 5
-    found = names(influxdb, cloud.bucket(metrics[0]))
-    assert sorted(found.values()) == list("abcdefgh")
+def test_pages_that_end_with_the_last_metric(cloud, between, ready, clock):
+    worker = Worker(cloud, clock, batch_size=5)
+    for _ in range(2):
+        worker.round()
+    assert sent(between) == [5, 5]
 
 
-def test_threads(cloud, influxdb, between):
+def test_each_sack_its_share(cloud, influxdb, between, clock):
+    worker = Worker(cloud, clock, sacks=8)
     metrics = resource_with(cloud, [f"m{i:03}" for i in range(100)])
-    driver = InfluxDBStorage(cloud.conf.storage)
-    add(driver, cloud, metrics[:1])
-    threads = [
-        threading.Thread(target=driver._infos.write, args=(metrics,))
-        for _ in range(8)
-    ]
+    edges = [0, 2**125 - 1, 2**125, 2**127, 2**128 - 1]
+    for number in edges:
+        id_ = uuid.UUID(int=number)
+        cloud.index.create_metric(id_, "me", "low", name=f"edge{number}")
+    add(cloud.storage, cloud, metrics[:1])
+    worker.round()
+    worker.round()
+    assert sum(sent(between)) == 105
+    assert all(number < 40 for number in sent(between))
+    assert len(names(influxdb, cloud.bucket(metrics[0]))) == 105
+
+
+def test_two_workers_at_once(cloud, influxdb, ready, clock):
+    workers = [Worker(cloud, clock) for _ in range(2)]
+    threads = [threading.Thread(target=one.round) for one in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = names(influxdb, cloud.bucket(metrics[0]))
-    assert sorted(found.values()) == [m.name for m in metrics]
-    before = len(sent(between))
-    driver._infos.write(metrics)
-    assert len(sent(between)) == before
-
-
-# By whom it is written ---------------------------------------------------
-
-
-@pytest.fixture
-def held(between):
-    """Set to let requests that write names through."""
-    free = threading.Event()
-
-    def hold(request):
-        if request.body.startswith(b"metric_info,"):
-            free.wait(30)
-
-    between.before = hold
-    yield free
-    free.set()
-
-
-@pytest.mark.in_background
-def test_nobody_waits(cloud, influxdb, between, held):
-    metrics = resource_with(cloud, list("abcd"))
-    driver = InfluxDBStorage(cloud.conf.storage)
-    bucket = cloud.bucket(metrics[0])
-    for age in range(3):
-        points = add(driver, cloud, metrics[:2], age=age)
-        for metric in metrics[:2]:
-            found = stored(influxdb, bucket, metric)
-            assert points[metric].items() <= found.items()
-    # More of them, and one that has got another name meanwhile.
-    add(driver, cloud, metrics)
-    metrics[0].name = "renamed"
-    add(driver, cloud, metrics)
-    assert rows(influxdb, bucket) == []
-    held.set()
-    driver._infos.wait()
-    # What was under way when it came again is not written once more.
-    assert sent(between) == [2, 3]
-    found = names(influxdb, bucket)
-    assert sorted(found.values()) == ["b", "c", "d", "renamed"]
-    add(driver, cloud, metrics, age=5)
-    driver._infos.wait()
-    assert sent(between) == [2, 3]
-
-
-@pytest.mark.in_background
-def test_a_process_that_ends(cloud, influxdb, between, held):
-    """It waits for what is under way."""
-    metrics = resource_with(cloud, ["cpu", "disk"])
-
-    def use(i):
-        mine = metrics[i : i + 1]
-        index = helpers.own_indexer(cloud.index)
-        driver = InfluxDBStorage(cloud.conf.storage)
-        write(driver, {m: {recent(i): 1.0} for m in mine}, index)
-
-    threading.Timer(1, held.set).start()
-    assert helpers.in_processes(2, use) == [None, None]
-    found = names(influxdb, cloud.bucket(metrics[0]))
-    assert sorted(found.values()) == ["cpu", "disk"]
-
-
-@pytest.mark.in_background
-def test_forked_meanwhile(cloud, influxdb, between, held):
-    metrics = resource_with(cloud, ["cpu", "disk"])
-    driver = InfluxDBStorage(cloud.conf.storage)
-    add(driver, cloud, metrics[:1])
-
-    def use(i):
-        index = helpers.own_indexer(cloud.index)
-        write(driver, {metrics[1]: {recent(i): 1.0}}, index)
-        driver._infos.wait()
-
-    threading.Timer(1, held.set).start()
-    assert helpers.in_processes(1, use) == [None]
-    driver._infos.wait()
-    found = names(influxdb, cloud.bucket(metrics[0]))
-    assert sorted(found.values()) == ["cpu", "disk"]
-
-
-@pytest.mark.in_background
-def test_no_thread(cloud, influxdb, monkeypatch):
-    metrics = resource_with(cloud, ["cpu"])
-    driver = InfluxDBStorage(cloud.conf.storage)
-    start = threading.Thread.start
-    failed = []
-
-    def fail(thread):
-        if thread.name.startswith("metric_info"):
-            failed.append(thread)
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", fail)
-        add(driver, cloud, metrics)
-    assert len(failed) == 1
-    bucket = cloud.bucket(metrics[0])
-    assert len(stored(influxdb, bucket, metrics[0])) == 1
-    add(driver, cloud, metrics)
-    # Not by wait(), which would have a thread made.
-    deadline = time.monotonic() + 30
-    while not rows(influxdb, bucket) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert list(names(influxdb, bucket).values()) == ["cpu"]
+    found = names(influxdb, cloud.bucket(ready[0]))
+    assert sorted(found.values()) == list("abcdefghij")
 
 
 # When it goes wrong ------------------------------------------------------
@@ -564,65 +482,107 @@ def refuse(answer):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "text"),
     [
-        BUSY,
-        proxy.answer("401 Unauthorized", b"{}"),
-        proxy.answer("500 Internal Server Error", proxy.PAGE),
-        proxy.answer(
-            "400 Bad Request",
-            b'{"code":"invalid","message":"unable to parse"}',
-            "application/json",
+        (BUSY, "503"),
+        (proxy.answer("401 Unauthorized", b"{}"), "token"),
+        (proxy.answer("403 Forbidden", b"{}"), "bucket"),
+        (proxy.answer("500 Internal Server Error", proxy.PAGE), "500"),
+        (
+            proxy.answer(
+                "400 Bad Request",
+                b'{"code":"invalid","message":"unable to parse"}',
+                "application/json",
+            ),
+            "unable to parse",
         ),
-        b"",
+        (b"", "measures"),
     ],
 )
-def test_a_failure_is_nobody_elses(cloud, influxdb, between, logged, answer):
-    metrics = resource_with(cloud, ["cpu", "disk"])
-    driver = InfluxDBStorage(cloud.conf.storage)
-    made, clock = writer(driver)
-    driver._infos = made
+def test_a_failure(
+    cloud, influxdb, between, ready, worker, clock, logged, answer, text
+):
     between.before = refuse(answer)
-    points = add(driver, cloud, metrics)
-    # Tried once, and not at each batch.
-    for age in range(3):
-        add(driver, cloud, metrics, age=age)
-    assert sent(between) == [2]
-    clock.now += 2 * metric_info.RETRY_AFTER * NS
-    add(driver, cloud, metrics)
-    assert sent(between) == [2, 2]
-    for metric in metrics:
-        (time_,) = points[metric]
-        bucket = cloud.bucket(metric)
-        assert stored(influxdb, bucket, metric)[time_] == 1.0
-    (text,) = logged.warnings()
-    assert cloud.bucket(metrics[0]) in text
-    assert influxdb.token not in text
+    worker.round()
+    # Tried once, whatever influxdb_max_retries says, and not each minute.
+    clock.now += INTERVAL - 1
+    worker.run()
+    assert sent(between) == [10]
+    worker.round()
+    assert sent(between) == [10, 10]
+    (said,) = logged.warnings()
+    assert text in said
+    assert influxdb.token not in said
     # It is over.
     between.before = None
-    clock.now += 2 * metric_info.RETRY_AFTER * NS
-    add(driver, cloud, metrics)
-    add(driver, cloud, metrics)
-    assert sent(between) == [2, 2, 2]
-    assert sorted(names(influxdb, bucket).values()) == ["cpu", "disk"]
+    for _ in range(2):
+        worker.round()
+    assert sent(between) == [10] * 3
+    assert len(names(influxdb, cloud.bucket(ready[0]))) == 10
     # And would be said again.
     between.before = refuse(answer)
-    add(driver, cloud, cloud.metrics(1))
+    resource_with(cloud, ["more"])
+    worker.round()
     assert len(logged.warnings()) == 2
 
 
-def test_tried_once(make_conf, between, indexer_driver):
-    """Whatever influxdb_max_retries says."""
-    driver = InfluxDBStorage(
-        make_conf(influxdb_url=between.url, influxdb_max_retries=3).storage
-    )
+def test_a_server_that_fails_is_asked_once(
+    cloud, between, ready, clock, logged
+):
+    """Not once for each sack."""
+    worker = Worker(cloud, clock, sacks=8)
     between.before = refuse(BUSY)
-    metric = indexer.Metric(uuid.uuid4(), helpers.policy((60, 60)), name="a")
-    write(driver, {metric: {recent(): 1.0}}, indexer_driver)
-    assert sent(between) == [1]
+    worker.round()
+    worker.round()
+    assert len(sent(between)) == 2
+    assert len(logged.warnings()) == 1
 
 
-def test_somebody_elses_metric_info(cloud, influxdb, between, logged):
+def test_a_bucket_that_fails_for_one_sack(
+    cloud, between, ready, clock, logged
+):
+    """It is not said again because other sacks have nothing to write."""
+    worker = Worker(cloud, clock, sacks=8)
+    worker.round()
+    between.before = refuse(proxy.answer("403 Forbidden", b"{}"))
+    resource_with(cloud, ["more"])
+    for _ in range(3):
+        worker.round()
+    assert len(logged.warnings()) == 1
+
+
+@pytest.mark.only_2x("1.x has no such rights")
+def test_a_bucket_that_fails_alone(make_conf, influxdb, clock, logged):
+    cloud = Cloud(make_conf())
+    try:
+        (low,), (high,) = cloud.metrics(1), cloud.metrics(1, "high")
+        add(cloud.storage, cloud, [low, high])
+        id_, *_ = helpers.bucket(influxdb, cloud.bucket(high))
+        token = helpers.make_token(influxdb, ("write", "buckets", id_))
+        cloud.conf.set_override("influxdb_token", token, "storage")
+        worker = Worker(cloud, clock)
+        worker.round()
+        assert names(influxdb, cloud.bucket(high)) == {str(high.id): "-"}
+        assert names(influxdb, cloud.bucket(low)) == {}
+        (said,) = logged.warnings()
+        assert cloud.bucket(low) in said
+        assert "403" in said
+    finally:
+        cloud.close()
+
+
+def test_a_new_bucket(cloud, influxdb, between, worker, logged):
+    """A policy without measures has none."""
+    (metric,) = cloud.metrics(1)
+    worker.round()
+    assert logged.warnings() == []
+    add(cloud.storage, cloud, [metric])
+    worker.round()
+    assert names(influxdb, cloud.bucket(metric)) == {str(metric.id): "-"}
+    assert sent(between) == [1, 1]
+
+
+def test_somebody_elses_metric_info(cloud, influxdb, worker, logged):
     """Values of another type in our fields, other tags, other fields."""
     metrics = resource_with(cloud, ["cpu"])
     driver = InfluxDBStorage(cloud.conf.storage)
@@ -636,6 +596,7 @@ def test_somebody_elses_metric_info(cloud, influxdb, between, logged):
             f"metric_info,host=y name=3i,more=true {recent(age)}\n",
         )
     points = add(driver, cloud, metrics)
+    worker.round()
     (text,) = logged.warnings()
     assert "type conflict" in text
     (metric,) = metrics
@@ -650,27 +611,68 @@ def test_somebody_elses_metric_info(cloud, influxdb, between, logged):
     assert {row["metric"] for row in rows(influxdb, bucket)} == {"", "x"}
 
 
-def test_no_measure_could_be_stored(cloud, between, logged):
-    """So there is no bucket yet."""
-    (metric,) = cloud.metrics(1)
-    driver = InfluxDBStorage(cloud.conf.storage)
-    write(driver, {metric: {recent(): float("nan")}}, cloud.index)
-    (text,) = logged.warnings()
-    assert "not a finite number" in text
+@pytest.mark.parametrize("where", ["encode", "attributes"])
+def test_a_surprise(
+    cloud, influxdb, ready, worker, logged, monkeypatch, where
+):
+    """Also the indexer may be away."""
+
+    def fail(*args):
+        raise ZeroDivisionError
+
+    module = info_lines if where == "encode" else names_module.listing
+    with monkeypatch.context() as patched:
+        patched.setattr(module, where, fail)
+        for _ in range(2):
+            worker.round()
+    (record,) = [r for r in logged.records if r.exc_info]
+    assert "names of metrics" in record.getMessage()
+    assert record.exc_info[0] is ZeroDivisionError
+    worker.round()
+    assert len(names(influxdb, cloud.bucket(ready[0]))) == 10
 
 
-def test_a_surprise(cloud, influxdb, logged, monkeypatch):
-    metrics = resource_with(cloud, ["cpu"])
-    driver = InfluxDBStorage(cloud.conf.storage)
+# By hand -----------------------------------------------------------------
 
-    def fail(infos):
-        raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(info_lines, "encode", fail)
-    for age in 1, 2:
-        add(driver, cloud, metrics, age=age)
-    assert len(stored(influxdb, cloud.bucket(metrics[0]), metrics[0])) == 2
-    assert len(logged.warnings()) == 1
+def test_the_command(installation, influxdb):
+    installation.policy("low", (288, 300))
+    installation.policy("unused", (288, 300))
+    metrics = [installation.metric("low") for _ in range(3)]
+    installation.metric("unused")
+    driver = installation.storage("influxdb")
+    write(driver, {metrics[0]: {recent(60): 1.0}}, installation.indexer)
+    for _ in range(2):
+        status, found = installation.json("names")
+        assert (status, found) == (0, {"written": 3, "failed": {}})
+        assert names(influxdb, installation.prefix + "low") == {
+            str(metric.id): "-" for metric in metrics
+        }
+    status, out, _ = installation.run("names")
+    assert (status, out) == (0, "3 names written.\n")
+
+
+def test_the_command_in_vain(installation, influxdb):
+    installation.policy("low", (288, 300))
+    metric = installation.metric("low")
+    write(
+        installation.storage("influxdb"),
+        {metric: {recent(60): 1.0}},
+        installation.indexer,
+    )
+    bucket = installation.prefix + "low"
+    for age in range(0, DAY, 3600):
+        write_lines(influxdb, bucket, f"metric_info,a=b name=1i {recent(age)}")
+    status, found = installation.json("names")
+    assert status == 1
+    assert found["written"] == 0
+    assert "type conflict" in found["failed"][bucket]
+    conf = installation.write_configuration(
+        installation.directory / "off.conf", influxdb_metric_info=False
+    )
+    status, _, err = installation.run("names", conf=conf)
+    assert status == 2
+    assert "influxdb_metric_info" in err
 
 
 # When a metric goes ------------------------------------------------------
@@ -685,9 +687,12 @@ def test_a_surprise(cloud, influxdb, logged, monkeypatch):
         ),
     ],
 )
-def test_deleted_with_its_points(cloud, influxdb, between, by_influxql):
+def test_deleted_with_its_points(
+    cloud, influxdb, between, worker, by_influxql
+):
     metrics = resource_with(cloud, list("abcdef"))
     add(cloud.storage, cloud, metrics)
+    worker.round()
     cloud.mark_deleted(metrics[:4])
     if not by_influxql:
         between.before = lambda request: (
@@ -703,12 +708,24 @@ def test_deleted_with_its_points(cloud, influxdb, between, by_influxql):
         assert bool(stored(influxdb, bucket, metric)) == (
             metric in metrics[4:]
         )
+    worker.round()
+    assert sorted(names(influxdb, bucket).values()) == ["e", "f"]
 
 
-def test_names_come_back(cloud, influxdb, between):
+def test_not_of_a_metric_that_waits_for_its_deletion(
+    cloud, influxdb, ready, worker
+):
+    cloud.mark_deleted(ready[:4])
+    worker.round()
+    found = names(influxdb, cloud.bucket(ready[0]))
+    assert sorted(found.values()) == list("efghij")
+
+
+def test_names_come_back(cloud, influxdb, between, worker):
     """InfluxDB forgets a DELETE of what it is writing to a data file."""
     (metric,) = resource_with(cloud, ["a"])
     add(cloud.storage, cloud, [metric])
+    worker.round()
     bucket = cloud.bucket(metric)
     number = 0
 
@@ -764,7 +781,6 @@ def test_orphans(installation, influxdb):
 
     assert (status, found) == (0, {"removed": 2, "left": 0})
     assert {row["metric"] for row in rows(influxdb, bucket)} == {
-        str(kept.id),
         "",
     }
     assert stored(influxdb, bucket, kept)
@@ -794,21 +810,3 @@ def test_migrated(installation, influxdb, on):
     assert {
         row["metric"]: row["creator"] for row in rows(influxdb, bucket)
     } == wanted
-
-
-@pytest.mark.parametrize("where", ["_new", "_note", "_send_part"])
-def test_a_bug_is_nobody_elses(cloud, influxdb, logged, monkeypatch, where):
-    def broken(*args):
-        raise ZeroDivisionError
-
-    metrics = resource_with(cloud, ["cpu", "disk"])
-    driver = InfluxDBStorage(cloud.conf.storage)
-    monkeypatch.setattr(driver._infos, where, broken)
-    for age in range(2):
-        points = add(driver, cloud, metrics, age=age)
-        for metric in metrics:
-            found = stored(influxdb, cloud.bucket(metric), metric)
-            assert points[metric].items() <= found.items()
-    (record,) = [r for r in logged.records if r.exc_info]
-    assert "names of metrics" in record.getMessage()
-    assert record.exc_info[0] is ZeroDivisionError

@@ -19,12 +19,12 @@ import pytest
 
 from gnocchi_influxdb.cli import queries
 from gnocchi_influxdb.cli.migrate import history, verify
-from gnocchi_influxdb.cli.migrate.history import MEASURE, Level
+from gnocchi_influxdb.cli.migrate.history import MEASURE
 
 
 def level(every, complete_from, *times):
     """A level; the values tell the granularity."""
-    return Level(
+    return history.HistoryLevel(
         every,
         complete_from,
         numpy.array(times, dtype="int64"),
@@ -198,7 +198,7 @@ def test_no_moment_is_covered_twice(seed):
 
 
 def test_covered():
-    points = history.Points(
+    points = history.HistoryPoints(
         numpy.array([0, 100, 160, 300]),
         numpy.zeros(4),
         numpy.array([60, 60, MEASURE, 10]),
@@ -242,7 +242,7 @@ def test_complete_from():
 
 
 def test_storable():
-    found = history.Points(
+    found = history.HistoryPoints(
         numpy.array([5, 10, 20, 30, 2**63 - 1]),
         numpy.array([1.0, 2.0, numpy.nan, numpy.inf, 1.0]),
         numpy.zeros(5, dtype="int64"),
@@ -253,7 +253,7 @@ def test_storable():
 
 
 def unoccupied(points, there):
-    found = history.Points(
+    found = history.HistoryPoints(
         *(numpy.array(column) for column in zip(*points, strict=True))
     )
     return history.unoccupied(

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What metrics are called, as line protocol and as they come and go."""
+"""What metrics are called, as line protocol."""
 
 import re
 import uuid

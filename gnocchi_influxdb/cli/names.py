@@ -1,0 +1,79 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""gnocchi-influxdb names"""
+
+import uuid
+
+import click
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.cli import output
+from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.cli.output import Failure
+from gnocchi_influxdb.indexer import listing
+from gnocchi_influxdb.maintenance.names import NameWriter
+
+
+@click.command()
+@output.format_option
+@click.pass_context
+def names(ctx: click.Context, format_: str) -> None:
+    """Write the names of metrics for dashboards (`metric_info`).
+
+    gnocchi-metricd does this by itself with [incoming] driver = influxdb. With
+    another one, run this by hand or from a timer, at least once a week. It
+    names the metrics that have received measures in the last one or two weeks;
+    writing a name again changes nothing.
+
+    Exit status: 0, all are written; 1, some are not; 2, failed.
+    """
+    deployment: Deployment = ctx.obj
+    storage = deployment.conf.storage
+    if not storage.influxdb_metric_info:
+        raise Failure("[storage] influxdb_metric_info is false")
+    writer = NameWriter(
+        deployment.client,
+        deployment.buckets,
+        deployment.indexer,
+        storage.influxdb_batch_size,
+    )
+    counts = listing.count(deployment.indexer)
+    left = sum(n for (_, s), n in counts.items() if s == listing.ACTIVE)
+    written = 0
+    failed: dict[str, exceptions.InfluxDBError] = {}
+    first: uuid.UUID | None = listing.FIRST_ID
+    with output.progressing("Naming", left, "metrics") as advance:
+        while first is not None:
+            named, first = writer.read(first, listing.LAST_ID)
+            errors = writer.write(named)
+            failed.update(errors)
+            written += sum(
+                len(infos)
+                for bucket, infos in named.items()
+                if bucket not in errors
+            )
+            number = sum(map(len, named.values()))
+            advance(number if first else left)
+            left -= number
+    # Where there is no bucket there are no measures.
+    missing = {
+        bucket: str(error)
+        for bucket, error in failed.items()
+        if not isinstance(error, exceptions.BucketNotFoundError)
+    }
+    if format_ == "json":
+        output.show_json({"written": written, "failed": missing})
+    else:
+        click.echo(f"{written:,} names written.")
+        for bucket, error in missing.items():
+            click.echo(f"Bucket {bucket}: some names are missing: {error}")
+    ctx.exit(1 if missing else 0)
