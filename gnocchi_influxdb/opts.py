@@ -24,17 +24,17 @@ STORAGE_OPTS = [
         "influxdb_url",
         default="http://localhost:8086",
         schemes=["http", "https"],
-        help="URL of the InfluxDB server. Use https wherever the network "
-        "between Gnocchi and InfluxDB is not yours alone: the token travels "
-        "with each request.",
+        help="URL of the InfluxDB server. Use https unless the network "
+        "between Gnocchi and InfluxDB is yours alone: each request carries "
+        "the token.",
     ),
     cfg.StrOpt(
         "influxdb_token",
         secret=True,
-        help="InfluxDB API token, with the right to read and write `buckets` "
-        "of the organization, or single ones that were made by hand. Only in "
-        "an organization without any bucket it must be able to read `orgs`, "
-        "too, to make the first one.",
+        help="InfluxDB API token with the right to read and write the "
+        "`buckets` of the organization, or single buckets that were made by "
+        "hand. To make the first bucket of an organization that has none, it "
+        "must be able to read `orgs`, too.",
     ),
     cfg.StrOpt(
         "influxdb_org",
@@ -45,38 +45,38 @@ STORAGE_OPTS = [
         "influxdb_bucket_prefix",
         default="gnocchi-",
         regex=r"^([A-Za-z0-9.-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)?)?$",
-        help="An archive policy is kept in the bucket of this prefix and its "
-        "name. Letters, digits, dots, dashes and, but for the first "
-        "character, underscores. For InfluxDB 1.x and clusters it has a "
-        "slash: in `gnocchi/` archive policies are retention policies of the "
-        "database gnocchi.",
+        help="Prefix of the buckets' names: the bucket of an archive policy "
+        "is this prefix and the policy's name. Letters, digits, dots, dashes, "
+        "and underscores except as the first character. A slash stands for "
+        "InfluxDB 1.x and clusters: with `gnocchi/` archive policies are "
+        "retention policies of the database gnocchi.",
     ),
     cfg.IntOpt(
         "influxdb_replication",
         default=1,
         min=1,
-        help="On a cluster, how many data nodes keep a copy of each point. "
-        "For retention policies that are made from then on: those that are "
-        "there keep what they have. InfluxDB 2.x has no use for it.",
+        help="On a cluster, how many data nodes have a copy of each point. It "
+        "applies to new retention policies; existing ones stay as they are. "
+        "InfluxDB 2.x ignores it.",
     ),
     cfg.StrOpt(
         "influxdb_consistency",
         default="one",
         choices=[
-            ("any", "one node has it, or keeps it for another that is away"),
+            ("any", "one node has it, maybe only to hand it to another later"),
             ("one", "one copy"),
             ("quorum", "more than half of the copies"),
             ("all", "all copies"),
         ],
         help="On a cluster, how many copies of a point must be on disk "
-        "before a write is acknowledged. InfluxDB 2.x has no use for it.",
+        "before a write is acknowledged. InfluxDB 2.x ignores it.",
     ),
     cfg.BoolOpt(
         "influxdb_retention",
         default=True,
-        help="Let InfluxDB delete what lies before the longest timespan of "
-        "the archive policy. Without it points are kept for ever, and "
-        "Gnocchi goes on answering no more than the timespans.",
+        help="Let InfluxDB delete points older than the longest timespan of "
+        "the archive policy. If false, points are kept for ever; Gnocchi "
+        "still answers the timespans only.",
     ),
     cfg.FloatOpt(
         "influxdb_timeout",
@@ -88,9 +88,9 @@ STORAGE_OPTS = [
         "influxdb_max_retries",
         default=3,
         min=0,
-        help="How often a request is repeated that InfluxDB could not answer "
-        "for now: no connection, too busy, timeout. No repetition "
-        "begins later than influxdb_timeout after the first attempt.",
+        help="How often a request is repeated when InfluxDB can't answer at "
+        "the moment: no connection, too busy, timeout. No repetition begins "
+        "later than influxdb_timeout after the first attempt.",
     ),
     cfg.IntOpt(
         "influxdb_batch_size",
@@ -112,18 +112,17 @@ STORAGE_OPTS = [
     cfg.BoolOpt(
         "influxdb_rollups",
         default=True,
-        help="Keep aggregates of long ranges that were asked for, as "
-        "measurement `rollup` beside the measures, and answer from them when "
-        "they are asked for again: a month of hours takes a third of the "
-        "time or less. Measures that come late are seen to, if they are "
-        "written by Gnocchi. Not for InfluxDB 1.x and clusters, and not with "
-        "influxdb_query_language = flux.",
+        help="Store the aggregates of long reads as measurement `rollup` "
+        "beside the measures, and use them for the next such read: a month of "
+        "hours takes a third of the time or less. Late measures are taken "
+        "into account if Gnocchi writes them. Not for InfluxDB 1.x and "
+        "clusters, and not with influxdb_query_language = flux.",
     ),
     cfg.StrOpt(
         "influxdb_query_language",
         default="auto",
         choices=[
-            ("auto", "whichever is faster for the call at hand"),
+            ("auto", "the faster one for each query"),
             ("flux", "Flux only"),
             ("influxql", "InfluxQL only"),
         ],
@@ -132,23 +131,23 @@ STORAGE_OPTS = [
     cfg.BoolOpt(
         "influxdb_gzip",
         default=False,
-        help="Compress what is sent to and received from InfluxDB. Worth it "
-        "only where the network is slow.",
+        help="Compress requests to InfluxDB and its answers. Worth it only on "
+        "a slow network.",
     ),
     cfg.StrOpt(
         "influxdb_cafile",
-        help="File with the certificates of the authorities (PEM) that the "
-        "server's certificate is checked against, instead of the system's.",
+        help="File (PEM) with certificates of authorities, to check the "
+        "server's certificate against instead of the system's authorities.",
     ),
     cfg.StrOpt(
         "influxdb_certfile",
-        help="File with the certificate (PEM) shown to a server that asks "
+        help="File (PEM) with the client certificate, for a server that asks "
         "for one.",
     ),
     cfg.StrOpt(
         "influxdb_keyfile",
-        help="File with the private key (PEM) of influxdb_certfile, if that "
-        "does not hold it.",
+        help="File (PEM) with the private key of influxdb_certfile, unless "
+        "that file holds it.",
     ),
     cfg.BoolOpt(
         "influxdb_insecure",
@@ -161,9 +160,9 @@ INCOMING_OPTS = [
     cfg.StrOpt(
         "influxdb_queue_driver",
         default="file",
-        help="Gnocchi's own incoming driver that holds measures which "
-        "InfluxDB can't take at the moment: `file` for one API host, "
-        "`redis` or another shared one for several.",
+        help="Gnocchi's own incoming driver that holds measures while "
+        "InfluxDB can't take them: `file` for one API host, `redis` or "
+        "another shared one for several.",
     ),
 ]
 
