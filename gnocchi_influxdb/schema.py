@@ -31,6 +31,9 @@ FIELD = "value"
 #: Measurement of what metrics are called, for dashboards.
 NAMES = "metric_info"
 
+#: Measurement of the cache of aggregates.
+ROLLUPS = "rollup"
+
 #: A time (since 1970-01-01) or a duration.
 Ns = NewType("Ns", int)
 Seconds = NewType("Seconds", int)

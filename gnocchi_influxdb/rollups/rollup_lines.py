@@ -51,7 +51,7 @@ from gnocchi_influxdb.wire import line_protocol
 
 Array = numpy.typing.NDArray[Any]
 
-MEASUREMENT = "rollup"
+MEASUREMENT = schema.ROLLUPS
 MARK = "late"
 _MEASUREMENT = MEASUREMENT.encode()
 

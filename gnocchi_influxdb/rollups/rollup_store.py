@@ -22,7 +22,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.rollups import rollup_lines, rollup_response
@@ -93,7 +93,7 @@ class Store:
         blocks = query.blocks
         if blocks is None:
             raise ValueError("no range")
-        statement = influxql.rollups(
+        statement = _statement(
             metrics, query.fields, blocks.first - blocks.reach, blocks.stop
         )
         column = None
@@ -147,3 +147,27 @@ class Store:
             _PAUSE // 60,
             error,
         )
+
+
+def _statement(
+    metrics: Iterable[uuid.UUID],
+    fields: Iterable[str],
+    start: int,
+    stop: int,
+) -> str:
+    """What is kept of blocks, and which days had late measures.
+
+    The columns are `rollup_lines.MARK` and the fields.
+
+    :param start: ns since the epoch, of the first block.
+    :param stop: ns since the epoch, end of the last block.
+    """
+    columns = ", ".join(map(influxql.identifier, [rollup_lines.MARK, *fields]))
+    # The mark of a day is at its start.
+    first = rollup_lines.place(start // rollup_lines.DAY * rollup_lines.DAY)
+    return (
+        f'SELECT {columns} FROM "{rollup_lines.MEASUREMENT}"'  # noqa: S608
+        f" WHERE {influxql.any_of(metrics)}"
+        f" AND time >= {first:d} AND time < {rollup_lines.place(stop) + 1:d}"
+        f' GROUP BY "{schema.TAG}"'
+    )

@@ -22,12 +22,12 @@ import uuid
 from collections.abc import Iterable, Sequence
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.rollups import rollup_lines
 from gnocchi_influxdb.schema import (
     FIELD,
     MAX_TIME,
     MEASUREMENT,
     NAMES,
+    ROLLUPS,
     TAG,
     WINDOW_FUNCTIONS,
 )
@@ -106,36 +106,12 @@ def newest(metrics: Sequence[uuid.UUID]) -> str:
     )
 
 
-def rollups(
-    metrics: Iterable[uuid.UUID],
-    fields: Iterable[str],
-    start: int,
-    stop: int,
-) -> str:
-    """What is kept of blocks, and which days had late measures.
-
-    The columns are `rollup_lines.MARK` and the fields.
-
-    :param start: ns since the epoch, of the first block.
-    :param stop: ns since the epoch, end of the last block.
-    """
-    columns = ", ".join(map(identifier, [rollup_lines.MARK, *fields]))
-    # The mark of a day is at its start.
-    first = rollup_lines.place(start // rollup_lines.DAY * rollup_lines.DAY)
-    return (
-        f'SELECT {columns} FROM "{rollup_lines.MEASUREMENT}"'
-        f" WHERE {_any_of(metrics)}"
-        f" AND time >= {first:d} AND time < {rollup_lines.place(stop) + 1:d}"
-        f' GROUP BY "{TAG}"'
-    )
-
-
 def infos(metrics: Iterable[uuid.UUID], counts: bool = True) -> str:
     """How many times each was told what it is called (column `count`).
 
     :param counts: as for `windows`.
     """
-    source = f'"{NAMES}" WHERE {_any_of(metrics)}'
+    source = f'"{NAMES}" WHERE {any_of(metrics)}'
     if not counts:
         source = f'(SELECT "name" FROM {source})'
     return f'SELECT count("name") FROM {source} GROUP BY "{TAG}"'
@@ -145,8 +121,8 @@ def delete(metrics: Iterable[uuid.UUID]) -> str:
     """Delete all points of some metrics, their rollups and their names."""
     # It costs no more than for one of the measurements.
     return (
-        f'DELETE FROM "{MEASUREMENT}", "{NAMES}",'
-        f' "{rollup_lines.MEASUREMENT}" WHERE {_any_of(metrics)}'
+        f'DELETE FROM "{MEASUREMENT}", "{NAMES}", "{ROLLUPS}"'
+        f" WHERE {any_of(metrics)}"
     )
 
 
@@ -209,7 +185,7 @@ def _source(
     metrics: Iterable[uuid.UUID], start: int | None, stop: int | None
 ) -> str:
     return (
-        f' FROM "{MEASUREMENT}" WHERE {_any_of(metrics)}'
+        f' FROM "{MEASUREMENT}" WHERE {any_of(metrics)}'
         f" AND {_within(start, stop)}"
     )
 
@@ -221,7 +197,8 @@ def _within(start: int | None, stop: int | None) -> str:
     )
 
 
-def _any_of(metrics: Iterable[uuid.UUID]) -> str:
+def any_of(metrics: Iterable[uuid.UUID]) -> str:
+    """A condition that the points of some metrics meet."""
     # A UUID object has nothing but hexadecimal digits and dashes to give.
     terms = [f"\"{TAG}\" = '{metric}'" for metric in metrics]
     # InfluxDB joins what an OR has on its left to each term on its right: a
