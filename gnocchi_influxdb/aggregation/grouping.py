@@ -46,7 +46,7 @@ class GroupedPoints(carbonara.GroupedTimeSeries):  # type: ignore[misc]
         self.start = None
         self._reach = reach
         self._ts = self._ts_for_derive = ts
-        every = _ns(granularity)
+        every = schema.ns_of(granularity)
         times = ts["timestamps"].astype("datetime64[ns]").view("int64")
         self.indexes = (times // every * every).view("datetime64[ns]")
         self.tstamps, self.counts = numpy.unique(
@@ -92,7 +92,7 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
         self.start = None
         self._ts = self._ts_for_derive = ts
         self._owners = owners
-        self._every = _ns(granularity)
+        self._every = schema.ns_of(granularity)
         self._windows = ts["timestamps"].view("int64") // self._every
         if numbers is None:
             changes = numpy.diff(self._windows) != 0
@@ -127,7 +127,3 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
         return schema.points(
             times.view("datetime64[ns]"), series["values"]
         ), self._owners[points]
-
-
-def _ns(granularity: Any) -> int:
-    return int(numpy.timedelta64(granularity, "ns").astype("int64"))

@@ -18,7 +18,7 @@ import dataclasses
 from typing import Any
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation import methods, resample
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Span:
         """Start of the first window to be answered."""
         if self.start is None:
             return None
-        return methods.sampling_floor(
+        return resample.floor(
             self.start,
             aggregation.granularity
             if self.sampling is None
@@ -66,7 +66,7 @@ class Span:
                 # however long ago that was.
                 start = None
             if stop is not None:
-                stop = methods.sampling_ceil(stop, self.sampling)
+                stop = resample.ceil(stop, self.sampling)
         if start is not None:
             start = schema.floor(start, every)
             if start <= 0:

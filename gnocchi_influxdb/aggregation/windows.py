@@ -17,7 +17,7 @@ from typing import Any
 import numpy
 import numpy.typing
 
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation import methods, rates
 from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.schema import Array
 
@@ -45,7 +45,7 @@ def compute(
         return windows
     if what == queries.ENDS:
         first, last, count = rows
-        series = methods.rate_from_ends(first, last, count, aggregation)
+        series = rates.from_ends(first, last, count, aggregation)
     else:
         series = methods.compute(cut(rows, None, stop), aggregation)
     # What lies before it was read for the differences only.

@@ -24,7 +24,7 @@ import numpy.typing
 from gnocchi import utils
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import few_points, methods, windows
+from gnocchi_influxdb.aggregation import few_points, rates, windows
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.client import client as client_
 from gnocchi_influxdb.read import coalescing, cost, router
@@ -144,7 +144,7 @@ class Asker:
             return {
                 metric: tuple(
                     few_points.aggregate(of_metric, query.every, function)
-                    for function in methods.ENDS
+                    for function in rates.ENDS
                 )
                 for metric, of_metric in points.items()
             }

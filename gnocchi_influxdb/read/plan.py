@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation import methods, rates
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.read import query as queries
@@ -133,7 +133,7 @@ class Plan:
         if methods.is_pushed_down(method):
             return method, aggregation
         finest = min(d.granularity for d in metric.archive_policy.definition)
-        if methods.has_ends(method, aggregation.granularity, finest):
+        if rates.has_ends(method, aggregation.granularity, finest):
             return queries.ENDS, aggregation[1:]
         return queries.POINTS, None
 

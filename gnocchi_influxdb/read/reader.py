@@ -20,7 +20,7 @@ import numpy
 from gnocchi import storage
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods, windows
+from gnocchi_influxdb.aggregation import methods, resample, windows
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.read import fetcher as asker_
@@ -205,7 +205,7 @@ class _Call:
             if may_be_old:
                 series = self._truncated(metric, series)
             if span.sampling is not None:
-                series = methods.resample(series, span.sampling)
+                series = resample.resample(series, span.sampling)
             series.ts = windows.cut(series.ts, first, span.stop)
             of_metric[aggregation] = series
 

@@ -19,7 +19,7 @@ while other hosts did not mark it yet.
 from typing import Any
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation import methods, rates
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.rollups import rollup_lines, rollup_response, rollups
 
@@ -30,8 +30,6 @@ _LEAST_BLOCKS_OF_ALL = 20
 # aside, whether there are points or not.
 _MOST_WINDOWS = 5 * 10**6
 _MOST_WINDOWS_OF_METRIC = 50000
-# Windows of a granularity so many times the finest hold several points.
-_COARSE = 4
 
 
 def is_ever_kept(policy: Any) -> bool:
@@ -59,7 +57,7 @@ def _least_granularity(granularities: list[int], from_points: bool) -> int:
     :param from_points: whether one of the methods is `_is_from_points_alone`.
     """
     finest = min(granularities)
-    return finest if from_points else _COARSE * finest
+    return finest if from_points else rates.DENSE * finest
 
 
 def split(job: plan.Job, now: int) -> list[rollups.Rolled]:

@@ -16,7 +16,7 @@ from gnocchi import carbonara
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation import methods, rates
 
 EVERY = 10
 METHODS = ("rate:mean", "rate:sum", "rate:count")
@@ -52,7 +52,7 @@ def both(points, method):
     from_points = methods.compute(
         array(sorted(points.items())), aggregation(method)
     )
-    from_ends = methods.rate_from_ends(*ends(points), aggregation(method))
+    from_ends = rates.from_ends(*ends(points), aggregation(method))
     assert from_ends.aggregation == from_points.aggregation
     assert (from_ends.timestamps == from_points.timestamps).all()
     return from_ends.values.tolist(), from_points.values.tolist()
@@ -104,16 +104,14 @@ def test_a_point_written_between_the_three_questions():
     points = {0: 1.0, 12: 4.0}
     first, _last, _count = ends(points)
     more = ends({**points, 25: 9.0})
-    series = methods.rate_from_ends(
-        first, more[1], more[2], aggregation("rate:sum")
-    )
+    series = rates.from_ends(first, more[1], more[2], aggregation("rate:sum"))
     assert series.values.tolist() == [3.0]
 
 
 def test_only_dense_windows():
     minute, hour = numpy.timedelta64(1, "m"), numpy.timedelta64(1, "h")
     for method in METHODS:
-        assert methods.has_ends(method, hour, minute)
-        assert not methods.has_ends(method, minute, minute)
-    assert not methods.has_ends("rate:max", hour, minute)
-    assert not methods.has_ends("mean", hour, minute)
+        assert rates.has_ends(method, hour, minute)
+        assert not rates.has_ends(method, minute, minute)
+    assert not rates.has_ends("rate:max", hour, minute)
+    assert not rates.has_ends("mean", hour, minute)
