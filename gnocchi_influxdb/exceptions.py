@@ -52,7 +52,15 @@ class ConfigurationError(InfluxDBError):
 
 
 class UnavailableError(InfluxDBError):
-    """The server can't be reached, is overloaded or answers too late."""
+    """The server can't be reached, is overloaded or answers too late.
+
+    :ivar retry_after: in how many seconds the server asks to come back; None:
+        it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class AccessError(InfluxDBError):

@@ -33,6 +33,10 @@ NAMES = "metric_info"
 
 #: Measurement of the cache of aggregates.
 ROLLUPS = "rollup"
+#: Content types in which InfluxQL answers. MessagePack ends at the first
+#: duration of a configuration.
+MSGPACK = "application/x-msgpack"
+JSON = "application/json"
 
 #: A time (since 1970-01-01) or a duration.
 Ns = NewType("Ns", int)

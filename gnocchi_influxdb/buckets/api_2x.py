@@ -12,7 +12,6 @@
 """Buckets of InfluxDB 2.x, by /api/v2/buckets."""
 
 import logging
-from typing import Any
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import shards
@@ -30,22 +29,18 @@ class Buckets:
 
     def find(self, bucket: str) -> Bucket | None:
         """The bucket of that name, if there is one that the token may see."""
-        # A token may see buckets of other organizations, of the same name.
-        try:
-            found = self._client.get_json(
-                "buckets", name=bucket, org=self._client.org
-            ).get("buckets")
-        except exceptions.BucketNotFoundError:
-            return None
-        if not found:
-            return None
-        rules = found[0].get("retentionRules") or [{}]
-        return Bucket(
-            id=found[0]["id"],
-            name=found[0]["name"],
-            retention=int(rules[0].get("everySeconds") or 0),
-            shard_duration=int(rules[0].get("shardGroupDurationSeconds") or 0),
-        )
+        for found in self._client.control.buckets(name=bucket):
+            # None: kept for ever, in shards as the server likes.
+            rules = found.retention_rules
+            return Bucket(
+                id=str(found.id),
+                name=str(found.name),
+                retention=rules[0].every_seconds if rules else 0,
+                shard_duration=(
+                    rules[0].shard_group_duration_seconds or 0 if rules else 0
+                ),
+            )
+        return None
 
     def find_or_make(self, bucket: str, wanted: int) -> Bucket | None:
         """The bucket as it was found; None: it is as it should be.
@@ -61,9 +56,8 @@ class Buckets:
         :raises AccessError: the token may not.
         :raises RefusedError: it can't be.
         """
-        # A change keeps what it does not name, the shards' duration too.
-        self._client.send_json(
-            "PATCH", f"buckets/{found.id}", {"retentionRules": _rules(wanted)}
+        self._client.control.change_bucket(
+            found.id, found.name, wanted, shards.duration(wanted)
         )
 
     def to_make(self, bucket: str, wanted: int) -> str:
@@ -91,15 +85,11 @@ class Buckets:
 
     def _make(self, bucket: str, wanted: int) -> Bucket | None:
         try:
-            self._client.send_json(
-                "POST",
-                "buckets",
-                {
-                    "orgID": self._client.org_id(),
-                    "name": bucket,
-                    "description": "Measures of a Gnocchi archive policy",
-                    "retentionRules": _rules(wanted),
-                },
+            self._client.control.make_bucket(
+                bucket,
+                "Measures of a Gnocchi archive policy",
+                wanted,
+                shards.duration(wanted),
             )
         except exceptions.RefusedError as e:
             if e.status != 422:
@@ -135,13 +125,3 @@ class Buckets:
                 " and the token may not make one. Make it with:"
                 f" {self.to_make(bucket, wanted)}"
             ) from None
-
-
-def _rules(seconds: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "expire",
-            "everySeconds": seconds,
-            "shardGroupDurationSeconds": shards.duration(seconds),
-        }
-    ]

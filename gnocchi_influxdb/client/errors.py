@@ -16,13 +16,13 @@ provoked on a real server by the functional tests; those of a cluster are from
 its source (coordinator/points_writer.go).
 """
 
+import gzip
+import http.client
 import json
 import re
 import ssl
+import zlib
 from typing import Any
-
-import msgpack
-import urllib3
 
 from gnocchi_influxdb import exceptions
 
@@ -50,6 +50,11 @@ _BUSY_INFLUXQL = re.compile(
     rb"(max-concurrent-queries limit exceeded"
     rb"|(partial success, node \d+ may be down \()?dial tcp[: ])[ !#-~]*"
 )
+# {"error": "..."} as 1.x packs it: a map of one entry, "error", and a string
+# of a length of less than 32, 1, 2 or 4 bytes.
+_PACKED_ERROR = re.compile(
+    rb"\x81\xa5error(?:[\xa0-\xbf]|\xd9.|\xda..|\xdb....)(.*)", re.DOTALL
+)
 _BUSY = frozenset([429, 500, 502, 503, 504])
 
 
@@ -58,43 +63,62 @@ _BAD_TOKEN = "unable to parse authentication credentials"  # noqa: S105
 _OF_1X = " (user:password, for InfluxDB 1.x)"
 
 
-class RetryAfterError(exceptions.UnavailableError):
-    """The server says in how many seconds to come back."""
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+class ConnectError(OSError):
+    """No connection could be opened, so nothing was sent."""
 
 
-def transport_error(
-    url: str, error: urllib3.exceptions.HTTPError
-) -> exceptions.InfluxDBError:
-    """What a failure below HTTP means."""
-    reason = error.args[-1] if error.args else ""
-    said = _REPR.sub("", reason if isinstance(reason, str) else str(error))
-    # A connection that ends inside of TLS is one that ends, no more: the
-    # server behind a proxy may be restarting.
-    if isinstance(error, urllib3.exceptions.SSLError) and not any(
-        isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-        for reason in (error, *error.args)
-    ):
-        return exceptions.ConfigurationError(
-            f"No TLS with InfluxDB at {url}: {said}. See [storage]"
-            " influxdb_url, influxdb_cafile, influxdb_certfile and"
-            " influxdb_keyfile"
-        )
-    if isinstance(error, urllib3.exceptions.DecodeError):
-        return exceptions.ResponseError(
-            f"The answer of InfluxDB at {url} can't be decompressed: {said}"
-        )
-    # Some versions of urllib3 count this one among the timeouts.
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        what = "can't be reached ([storage] influxdb_url)"
-    elif isinstance(error, urllib3.exceptions.TimeoutError):
-        what = "did not answer within [storage] influxdb_timeout"
-    else:
-        what = "broke the connection"
-    return exceptions.UnavailableError(f"InfluxDB at {url} {what}: {said}")
+#: What can fail below HTTP, and what it means: the first match counts.
+#: A connection that ends inside of TLS is one that ends, no more: the server
+#: behind a proxy may be restarting.
+_FAILURES: tuple[
+    tuple[tuple[type[Exception], ...], type[exceptions.InfluxDBError], str],
+    ...,
+] = (
+    (
+        (ssl.SSLEOFError, ssl.SSLZeroReturnError),
+        exceptions.UnavailableError,
+        "InfluxDB at {url} broke the connection: {error}",
+    ),
+    (
+        (ssl.SSLError,),
+        exceptions.ConfigurationError,
+        "No TLS with InfluxDB at {url}: {error}. See [storage] influxdb_url,"
+        " influxdb_cafile, influxdb_certfile and influxdb_keyfile",
+    ),
+    (
+        (TimeoutError,),
+        exceptions.UnavailableError,
+        "InfluxDB at {url} did not answer within [storage] influxdb_timeout:"
+        " {error}",
+    ),
+    (
+        (ConnectError,),
+        exceptions.UnavailableError,
+        "InfluxDB at {url} can't be reached ([storage] influxdb_url): {error}",
+    ),
+    (
+        (zlib.error, gzip.BadGzipFile, EOFError),
+        exceptions.ResponseError,
+        "The answer of InfluxDB at {url} can't be decompressed: {error}",
+    ),
+    (
+        (OSError, http.client.HTTPException),
+        exceptions.UnavailableError,
+        "InfluxDB at {url} broke the connection: {error}",
+    ),
+)
+FAILURES = tuple(kind for kinds, _, _ in _FAILURES for kind in kinds)
+
+
+def transport_error(url: str, error: Exception) -> exceptions.InfluxDBError:
+    """The exception for one of `FAILURES`.
+
+    :param url: of the server, fit to be shown.
+    """
+    for kinds, meaning, text in _FAILURES:
+        if isinstance(error, kinds):
+            return meaning(text.format(url=url, error=error))
+    raise error
 
 
 def error(
@@ -144,9 +168,10 @@ def error(
         return exceptions.QueryError(said)
     if status in _BUSY or "queue length exceeded" in reason:
         # It may be a date, too; then we know as much as without it.
-        if (asked := reply.headers.get("Retry-After", "")).isdecimal():
-            return RetryAfterError(said, float(asked))
-        return exceptions.UnavailableError(said)
+        asked = reply.headers.get("Retry-After", "")
+        return exceptions.UnavailableError(
+            said, float(asked) if asked.isdecimal() else None
+        )
     if is_flux:
         return exceptions.QueryError(said)
     return exceptions.RefusedError(said, status, reason)
@@ -227,12 +252,11 @@ def _text(reply: Any) -> str:
 
 def _reason(reply: Any) -> str | None:
     """The server's own words, None if it does not speak as InfluxDB does."""
+    if packed := _PACKED_ERROR.match(reply.data):
+        return packed[1].decode("utf-8", "replace")
     try:
-        if "msgpack" in reply.headers.get("Content-Type", ""):
-            found = msgpack.unpackb(reply.data)
-        else:
-            found = json.loads(_text(reply))
-    except (ValueError, msgpack.UnpackException):
+        found = json.loads(_text(reply))
+    except ValueError:
         return _flux_reason(reply)
     if not isinstance(found, dict):
         return None

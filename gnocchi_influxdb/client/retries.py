@@ -9,87 +9,52 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Repeating what may go better the next time."""
+"""Repeating a request that may succeed the next time."""
 
-import logging
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
-
+import daiquiri
 import tenacity
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.client import errors
 
-LOG = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
+LOG = daiquiri.getLogger(__name__)
 
 
-class Retrying:
-    """Repeats a call that raises UnavailableError.
+def retrying(max_retries: int, longest: float) -> tenacity.Retrying:
+    """Attempts at a request, repeated after an UnavailableError.
+
+    Use it as ``for attempt in retrying: with attempt: ...``; the last error
+    is raised as it is. Threads may share it. An attempt costs 0.03 ms.
 
     :param longest: seconds after which no repetition begins.
     """
 
-    def __init__(
-        self,
-        max_retries: int,
-        longest: float,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._max_retries = max_retries
-        self._longest = longest
-        self._sleep = sleep
-
-    def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
-        start = time.monotonic()
-        try:
-            return call(*args)
-        except exceptions.UnavailableError as e:
-            if not self._max_retries:
-                raise
-            failed = [e]
-
-        # Only now, since tenacity takes 0.03 ms for a call that succeeds.
-        def again() -> _T:
-            if failed:
-                raise failed.pop()
-            return call(*args)
-
-        return self._tenacity(time.monotonic() - start)(again)
-
-    def _tenacity(self, spent: float) -> tenacity.Retrying:
-        """:param spent: seconds that the first attempt has taken."""
-
-        def log(state: tenacity.RetryCallState) -> None:
-            LOG.warning(
-                "%s; trying again (%d of %d)",
-                state.outcome and state.outcome.exception(),
-                state.attempt_number,
-                self._max_retries,
-            )
-
-        return tenacity.Retrying(
-            sleep=self._sleep,
-            retry=tenacity.retry_if_exception_type(
-                exceptions.UnavailableError
-            ),
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(1 + self._max_retries),
-                tenacity.stop_before_delay(self._longest - spent),
-            ),
-            wait=_WaitAsAsked(
-                tenacity.wait_random_exponential(multiplier=0.2, max=5),
-                self._longest,
-            ),
-            before_sleep=log,
-            reraise=True,
+    def log(state: tenacity.RetryCallState) -> None:
+        LOG.warning(
+            "%s; trying again (%d of %d)",
+            state.outcome and state.outcome.exception(),
+            state.attempt_number,
+            max_retries,
         )
 
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(exceptions.UnavailableError),
+        stop=tenacity.stop_any(
+            tenacity.stop_after_attempt(1 + max_retries),
+            tenacity.stop_before_delay(longest),
+        ),
+        wait=wait_as_server_asks(
+            tenacity.wait_random_exponential(multiplier=0.2, max=5), longest
+        ),
+        before_sleep=log,
+        reraise=True,
+    )
 
-class _WaitAsAsked(tenacity.wait.wait_base):
-    """Wait as long as the server asks, or as another strategy says."""
+
+class wait_as_server_asks(tenacity.wait.wait_base):
+    """Wait as long as the server asks, or as another strategy says.
+
+    :param longest: seconds to wait at most for the server.
+    """
 
     def __init__(
         self, otherwise: tenacity.wait.wait_base, longest: float
@@ -100,6 +65,7 @@ class _WaitAsAsked(tenacity.wait.wait_base):
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         outcome = retry_state.outcome
         error = outcome.exception() if outcome is not None else None
-        if isinstance(error, errors.RetryAfterError):
-            return min(error.seconds, self.longest)
+        asked = getattr(error, "retry_after", None)
+        if asked is not None:
+            return min(float(asked), self.longest)
         return float(self.otherwise(retry_state))

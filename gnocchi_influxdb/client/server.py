@@ -11,9 +11,8 @@
 # under the License.
 """Which InfluxDB it is (pure)."""
 
-import email.utils
 import re
-from collections.abc import Mapping
+from email.message import Message
 from typing import NamedTuple
 
 
@@ -22,23 +21,17 @@ class Server(NamedTuple):
 
     :ivar version: such as 2.9.1, without a leading v; may be empty.
     :ivar build: such as OSS, ENT or Core; may be empty.
-    :ivar date: of the answer, whole seconds since the epoch.
     """
 
     version: str
     build: str
-    date: float | None = None
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> "Server":
+    def of(cls, headers: Message) -> "Server":
+        """The server that sent these headers."""
         version = headers.get("X-Influxdb-Version") or ""
         build = headers.get("X-Influxdb-Build") or ""
-        try:
-            date = email.utils.parsedate_to_datetime(headers.get("Date", ""))
-            seconds = date.timestamp()
-        except ValueError:
-            seconds = None
-        return cls(version.removeprefix("v"), build, seconds)
+        return cls(version.removeprefix("v"), build)
 
     def __str__(self) -> str:
         return f"InfluxDB {self.version}" + (

@@ -16,20 +16,17 @@ What the TLS library says about them names neither the option nor the file.
 
 import contextlib
 import ipaddress
-import logging
-import re
 import ssl
 import urllib.parse
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import urllib3
+import daiquiri
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.client import api
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 
 def is_loopback(host: str | None) -> bool:
@@ -42,9 +39,10 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def check_options(conf: Any) -> None:
-    """Check what a connection is made with.
+def context(conf: Any) -> ssl.SSLContext | None:
+    """Check the options of connections and make their TLS context.
 
+    :return: None for a server without TLS.
     :raises ConfigurationError: naming the option, never the token.
     """
     # A password may be anything: it travels encoded.
@@ -61,35 +59,31 @@ def check_options(conf: Any) -> None:
                 "[storage] influxdb_url uses http: the token and all"
                 " measures cross the network readable for others"
             )
-        return
+        return None
     if conf.influxdb_insecure:
         LOG.warning(
             "[storage] influxdb_insecure is set: InfluxDB's certificate is"
             " not checked, so anybody on the network can pose as it"
         )
-        # That was the warning; urllib3 has one for each request.
-        warnings.filterwarnings(
-            "ignore",
-            f"Unverified HTTPS request is being made to host"
-            f" '{re.escape(url.hostname or '')}'",
-            urllib3.exceptions.InsecureRequestWarning,
-        )
-    context = ssl.create_default_context()
-    if conf.influxdb_cafile:
-        with _naming(influxdb_cafile=conf.influxdb_cafile):
-            context.load_verify_locations(conf.influxdb_cafile)
+    with _naming(influxdb_cafile=conf.influxdb_cafile):
+        made = ssl.create_default_context(cafile=conf.influxdb_cafile or None)
+    if conf.influxdb_insecure:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    made.set_alpn_protocols(["http/1.1"])
     if conf.influxdb_certfile:
         with _naming(
             influxdb_certfile=conf.influxdb_certfile,
             influxdb_keyfile=conf.influxdb_keyfile,
         ):
-            context.load_cert_chain(
+            made.load_cert_chain(
                 conf.influxdb_certfile, conf.influxdb_keyfile, _no_password
             )
     if conf.influxdb_keyfile and not conf.influxdb_certfile:
         raise exceptions.ConfigurationError(
             "[storage] influxdb_keyfile needs influxdb_certfile"
         )
+    return made
 
 
 def _can_be_sent(token: str) -> bool:

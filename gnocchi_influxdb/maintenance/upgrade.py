@@ -14,7 +14,7 @@
 import logging
 from typing import Any
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.client import client as client_
 from gnocchi_influxdb.client import server as servers
 from gnocchi_influxdb.wire import influxql, influxql_rows
@@ -23,9 +23,6 @@ LOG = logging.getLogger(__name__)
 
 #: The oldest releases that the driver is tested with.
 OLDEST = {2: (2, 7), 1: (1, 8)}
-
-# MessagePack ends at the first duration of a configuration.
-_JSON = "application/json"
 
 _SUPPORTED = "InfluxDB 2.7 or a later 2.x, or 1.8 or a later 1.x"
 
@@ -53,7 +50,7 @@ def check(client: client_.Client, conf: Any) -> None:
             f" auth create --org {client.org} --read-buckets"
             " --write-buckets --read-orgs"
         )
-    client.org_id()
+    client.control.org_id()
     LOG.info("Storing measures in %s at %s", server, client)
 
 
@@ -121,7 +118,7 @@ def limits(client: client_.Client) -> list[str]:
     """
     try:
         found = influxql_rows.series(
-            client.influxql("/", influxql.SHOW_DIAGNOSTICS, _JSON)
+            client.influxql("/", influxql.SHOW_DIAGNOSTICS, schema.JSON)
         )
     except exceptions.ForbiddenError:
         return []
@@ -139,7 +136,7 @@ def limits(client: client_.Client) -> list[str]:
             " some of them without a word; set it to 0"
         )
     shards = influxql_rows.series(
-        client.influxql("/", influxql.SHOW_SHARDS, _JSON)
+        client.influxql("/", influxql.SHOW_SHARDS, schema.JSON)
     )
     indexes = {shard.get("tags", {}).get("indexType") for shard in shards}
     if "inmem" in indexes or not indexes:

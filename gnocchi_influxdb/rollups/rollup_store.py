@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.read import query as queries
-from gnocchi_influxdb.rollups import rollup_lines, rollup_response
+from gnocchi_influxdb.rollups import rollup_response
 from gnocchi_influxdb.wire import influxql
 
 LOG = logging.getLogger(__name__)
@@ -34,10 +34,6 @@ _PAUSE = 300  # s
 _REQUEST = 4 << 20  # bytes
 # Somebody waits who has his answer already, so not for long, seconds.
 _TIMEOUT = 5.0
-# Seconds between two looks at InfluxDB's clock.
-_LOOK_AGAIN = 600
-# A Date has whole seconds, and is some time under way.
-_APART = rollup_lines.SKEW / 1e9 + 2.0
 
 
 class Store:
@@ -54,8 +50,6 @@ class Store:
         self._enabled = enabled and not client.capabilities.may_lag
         self._paused_until = -math.inf
         self._writing = client.once(_TIMEOUT)
-        # When the clock was seen to be right, by two clocks.
-        self._looked = (-math.inf, -math.inf)
 
     @property
     def is_on(self) -> bool:
@@ -104,13 +98,8 @@ class Store:
         return rollup_response.parse(body, query.fields, blocks, column)
 
     def keep(self, bucket: str, lines: Iterable[bytes]) -> None:
-        """Write lines of `rollup_lines.encode`. Never raises.
-
-        Not if this machine's clock may be wrong: what is taken for over may
-        not be, and would be kept as it is.
-        """
+        """Write lines of `rollup_lines.encode`. Never raises."""
         try:
-            self._look_at_clock()
             part: list[bytes] = []
             for of_metric in lines:
                 part.append(of_metric)
@@ -121,22 +110,6 @@ class Store:
                 self._writing.write(bucket, b"".join(part))
         except exceptions.InfluxDBError as e:
             self._pause("written", e)
-
-    def _look_at_clock(self) -> None:
-        """:raises ConfigurationError: it differs too much from InfluxDB's."""
-        looked, since = self._looked
-        now, wall = time.monotonic(), time.time()
-        # Set meanwhile, it goes on by more or less than the other one.
-        if now - looked < _LOOK_AGAIN and abs(wall - now - since) < 1:
-            return
-        date = self._writing.server().date
-        if date is not None and abs(wall - date) > _APART:
-            raise exceptions.ConfigurationError(
-                f"The clock of this machine is {abs(wall - date):.0f} s"
-                f" {'ahead of' if wall > date else 'behind'} that of InfluxDB"
-                f" at {self._client.url}. Run an NTP client on both machines"
-            )
-        self._looked = now, wall - now
 
     def _pause(self, what: str, error: Exception) -> None:
         self._paused_until = time.monotonic() + _PAUSE

@@ -34,9 +34,6 @@ import numpy.typing as npt
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.wire import series as timeseries
 
-#: What the client must ask for (with ``epoch=ns``).
-CONTENT_TYPE = "application/x-msgpack"
-
 #: What reading an answer raises that is cut, or is of another shape.
 MALFORMED = (
     msgpack.UnpackException,

@@ -46,15 +46,7 @@ def may_make_buckets(influxdb: client.Client) -> bool:
             return False
         return True
     try:
-        influxdb.send_json(
-            "POST",
-            "buckets",
-            {
-                "orgID": influxdb.org_id(),
-                "name": _RESERVED,
-                "retentionRules": [],
-            },
-        )
+        influxdb.control.make_bucket(_RESERVED, "", 0, 0)
     except exceptions.AccessError:
         return False
     except exceptions.RefusedError:

@@ -15,7 +15,6 @@ Each yields its findings, and raises InfluxDBError where it can't find out.
 """
 
 import enum
-import json
 import time
 import urllib.parse
 import uuid
@@ -101,18 +100,18 @@ def options(conf: Any) -> Findings:
 def server(influxdb: client.Client) -> Findings:
     """Whether it is there, healthy, and of a version that will do."""
     try:
-        health = json.loads(influxdb.get("/health"))
-        status, message = health["status"], health.get("message", "")
-    except (ValueError, TypeError, KeyError):
+        health = influxdb.control.health()
+    except exceptions.ResponseError:
         raise exceptions.ConfigurationError(
             f"{influxdb.url} ([storage] influxdb_url) does not answer as"
             " InfluxDB does"
         ) from None
+    is_good = health.status == "pass"
     yield Finding(
-        Level.OK if status == "pass" else Level.FAIL,
+        Level.OK if is_good else Level.FAIL,
         "health",
-        f"{influxdb.url}: {message or status}",
-        "" if status == "pass" else "see the log of InfluxDB",
+        f"{influxdb.url}: {health.message or health.status}",
+        "" if is_good else "see the log of InfluxDB",
     )
     found = influxdb.server()
     release = found.release()
@@ -157,7 +156,7 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
             raise
         # An unknown token gets no answer here either, one with few rights a
         # short one.
-        influxdb.get_json("buckets", limit="1")
+        influxdb.control.buckets(limit=1)
         yield Finding(
             Level.OK,
             "token",
@@ -199,10 +198,7 @@ def _their_time(influxdb: client.Client) -> tuple[int, float]:
     """InfluxDB's time, ns, and by how many seconds it may be off."""
     if not influxdb.capabilities.flux:
         # Flux of 1.8 can't make a point of the present.
-        date = influxdb.server().date
-        if date is None:
-            raise exceptions.ResponseError("the answers have no Date")
-        return int((date + 0.5) * 1e9), 0.5
+        return influxdb.clock.now_ns(), influxdb.clock.error
     one = uuid.uuid4()
     script = (
         'import "array" array.from(rows: [{_time: now(), _value: 0.0,'

@@ -164,7 +164,7 @@ def _migration(
     if deployment.client.capabilities.buckets:
         # One that was set up anew has nothing of what was moved before.
         with contextlib.suppress(exceptions.AccessError):
-            target += f", organization {deployment.client.org_id()}"
+            target += f", organization {deployment.client.control.org_id()}"
     return {"from": str(origin), "to": target}
 
 

@@ -193,7 +193,6 @@ def test_mutual_without_a_certificate(
 def test_insecure(make_conf, authority, behind_tls, indexer_driver, logged):
     between = behind_tls(serving(authority.issue_cert("influxdb.example")))
     with warnings.catch_warnings(record=True) as caught:
-        # As urllib3 has it: each of its warnings, always.
         warnings.simplefilter("always")
         driver = make(make_conf, between, influxdb_insecure=True)
         for _ in range(3):

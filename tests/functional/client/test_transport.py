@@ -12,14 +12,15 @@
 """Requests over a connection that is open already."""
 
 import contextlib
+import gzip
 import itertools
+import random
 import threading
 
 import pytest
-import urllib3
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.client import exchange
+from gnocchi_influxdb.client import client, transport
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import proxy
 from tests.support.helpers import T0, metric, policy, stored
@@ -52,21 +53,20 @@ def send(driver, lines):
 
 @pytest.fixture
 def opened(driver, monkeypatch):
-    """A driver with an open connection, and what it leaves to urllib3."""
+    """A driver with an open connection, and those that it opens more."""
     send(driver, line(T0))
-    left = []
-    pool = driver.client._connections.pool()
-    urlopen = pool.urlopen
+    made = []
+    connect = transport.Transport._connect
 
-    def spy(*args, **kwargs):
-        left.append(args)
-        return urlopen(*args, **kwargs)
+    def spy(*args):
+        made.append(args)
+        return connect(*args)
 
-    monkeypatch.setattr(pool, "urlopen", spy)
-    return left
+    monkeypatch.setattr(transport.Transport, "_connect", spy)
+    return made
 
 
-@pytest.mark.parametrize("size", [1, 3 * exchange._COPIED])
+@pytest.mark.parametrize("size", [1, 3 * transport._COPIED])
 def test_it_is_used_again(driver, opened, between, influxdb, size):
     text = b"".join(map(line, range(T0, T0 + size // 60 + 1)))
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_it_is_used_again(driver, opened, between, influxdb, size):
 
 
 def test_the_head_is_as_before(driver, opened, between):
-    """As urllib3 makes it, whatever the order."""
+    """Over a new connection and over one that was used."""
     send(driver, line(T0))
 
     def head(request):
@@ -158,7 +158,7 @@ def test_broken_answers(driver, opened, between, answer, told):
     "answer",
     [b"HTTP/1.1 204 X\r\n" + proxy.CLOSE + b"\r\n", b"hello\r\n\r\n"],
 )
-def test_not_used_again_though_it_is_open(answer):
+def test_not_used_again_though_it_is_open(make_conf, answer):
     good = b"HTTP/1.1 204 X\r\n\r\n"
     answers = [good, good, answer, good]
     connections = itertools.count()
@@ -171,13 +171,14 @@ def test_not_used_again_though_it_is_open(answer):
             line.sendall(answers[len(used) - 1])
 
     with proxy.Listener(serve) as server:
-        pool = urllib3.HTTPConnectionPool("127.0.0.1", server.port)
+        conf = make_conf(
+            influxdb_url=f"http://127.0.0.1:{server.port}",
+            influxdb_max_retries=0,
+        )
+        asking = client.Client(conf.storage)
         for _ in answers:
-            with contextlib.suppress(urllib3.exceptions.ProtocolError):
-                arguments = "GET", "/", None, {}
-                if exchange.exchange(pool, "x", *arguments, 30) is None:
-                    pool.urlopen("GET", "/")
-        pool.close()
+            with contextlib.suppress(exceptions.UnavailableError):
+                asking.ping()
     assert used == [0, 0, 0, 1]
 
 
@@ -199,7 +200,7 @@ def test_an_exception_from_outside(driver, opened, between, monkeypatch):
         raise Stop
 
     with monkeypatch.context() as context:
-        context.setattr(exchange.http.client.HTTPResponse, "begin", stop)
+        context.setattr(transport.http.client.HTTPResponse, "begin", stop)
         with pytest.raises(Stop):
             send(driver, line(T0))
     send(driver, line(T0))
@@ -215,38 +216,22 @@ def test_an_exception_of_who_takes_the_answer(
     class Stop(BaseException):
         pass
 
-    class Stream:
+    class Sink:
         def reset(self):
             pass
 
-        def feed(self, data):
+        def feed(self, piece):
             raise Stop
 
     query = "buckets()"
     whole = driver.client.query(query)
-    monkeypatch.setattr(exchange, "PIECE", 10)
+    monkeypatch.setattr(transport, "PIECE", 10)
+    (connection,) = driver.client._transport._idle
     with pytest.raises(Stop):
-        driver.client.query(query, Stream())
-    # urllib3 would notice that there is more to read, but only of what has
-    # come already.
-    lent = driver.client._connections.pool().pool.queue
-    assert [one.sock for one in lent if one] == [None]
+        driver.client.query(query, Sink())
+    assert connection.fileno() == -1
+    assert not driver.client._transport._idle
     assert driver.client.query(query) == whole
-    # The first request over a new pool is urllib3's.
-    fresh = InfluxDBStorage(driver.conf).client
-    pool = fresh._connections.pool()
-    urlopen, replies = pool.urlopen, []
-
-    def spy(*args, **kwargs):
-        replies.append(urlopen(*args, **kwargs))
-        return replies[-1]
-
-    monkeypatch.setattr(pool, "urlopen", spy)
-    with pytest.raises(Stop):
-        fresh.query(query, Stream())
-    (reply,) = replies
-    assert reply.closed
-    assert fresh.query(query) == whole
 
 
 @pytest.mark.parametrize(
@@ -256,13 +241,82 @@ def test_an_exception_of_who_takes_the_answer(
         ("/\u00e4", {}),
         ("/a\r\nX: y", {}),
         ("/a\n", {}),
-        ("/a", {"Authorization": "Token x\r\nX: y"}),
-        ("/a", {"Authorization": "Token x\n"}),
-        ("/a", {"Authorization": "Token x\r"}),
-        ("/a", {"Authorization": "Token \u00e4"}),
-        ("/a", {"Accept-Encoding": "gzip"}),
+        ("/a", {"Accept": "x\r\nX: y"}),
+        ("/a", {"Accept": "x\n"}),
+        ("/a", {"Accept": "x\r"}),
+        ("/a", {"Accept": "\u00e4"}),
     ],
 )
-def test_left_to_urllib3(path, headers):
-    assert exchange._head("x", "GET", "/a", None, {"A": "b"}) is not None
-    assert exchange._head("x", "GET", path, None, headers) is None
+def test_nothing_is_smuggled_in(driver, between, path, headers):
+    request = transport.Request("GET", path, 2, headers=headers)
+    with pytest.raises(ValueError, match="quoted"):
+        driver.client._transport.send(request)
+    assert not between.requests
+
+
+@pytest.mark.parametrize("size", [10, 10**6])
+def test_compressed(make_conf, between, influxdb, size):
+    """Both what is sent and what is answered, by hand or by InfluxDB."""
+    body = random.Random(size).randbytes(size)
+    packed = gzip.compress(body[: size // 2]) + gzip.compress(
+        body[size // 2 :]
+    )
+    conf = make_conf(influxdb_url=between.url, influxdb_gzip=True)
+    asking = client.Client(conf.storage, max_retries=0)
+
+    def answer(content):
+        return proxy.answer("200 OK", content).replace(
+            b"\r\n", b"\r\nContent-Encoding: gzip\r\n", 1
+        )
+
+    between.before = lambda request: answer(packed)
+    assert asking.get("/x") == body
+    pieces = []
+
+    class Sink:
+        def reset(self):
+            pieces.clear()
+
+        def feed(self, piece):
+            pieces.append(piece)
+
+    assert asking.query("x", Sink()) == b""
+    assert b"".join(pieces) == body
+    for broken in (packed[:-1], packed[:5], packed[:-8] + 8 * b"x", b"hello"):
+        between.before = lambda request, broken=broken: answer(broken)
+        with pytest.raises(exceptions.ResponseError, match="decompressed"):
+            asking.get("/x")
+    # That it was cut on its way comes first.
+    between.before = lambda request: answer(packed)[:-1]
+    with pytest.raises(exceptions.UnavailableError, match="broke"):
+        asking.get("/x")
+    between.before = None
+    asking.ping()
+
+
+def test_idle_connections_are_bounded(driver, between, monkeypatch):
+    monkeypatch.setattr(transport, "POOL_SIZE", 2)
+    together = threading.Barrier(5)
+
+    def before(request):
+        together.wait(10)
+
+    between.before = before
+    threads = [
+        threading.Thread(target=send, args=(driver, line(T0)))
+        for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(driver.client._transport._idle) == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["http://:8086", "http://a..b:8086", f"http://{'x' * 64}.y:8086"]
+)
+def test_a_host_that_is_none(make_conf, url):
+    asking = client.Client(make_conf(influxdb_url=url).storage)
+    with pytest.raises(exceptions.InfluxDBError, match="influxdb_url"):
+        asking.ping()

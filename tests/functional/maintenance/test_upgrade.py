@@ -331,7 +331,7 @@ def test_nobody_says_the_right_token(
     conf = make_conf(influxdb_retention=False)
     text, errors = use(conf, indexer_driver, everything_said)
     assert errors == 0
-    assert "POST" in text  # urllib3, at DEBUG
+    assert "POST" in text  # of the transport, at DEBUG
     assert influxdb.token not in text
 
 

@@ -23,7 +23,7 @@ import re
 import pytest
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.client import exchange
+from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import flux_response
 from tests.support import proxy
@@ -58,7 +58,7 @@ def driver(request, make_conf, between, monkeypatch):
     language = request.param
     if language == "pieces":
         # As an answer in Flux is taken that is long.
-        monkeypatch.setattr(exchange, "PIECE", 100)
+        monkeypatch.setattr(transport, "PIECE", 100)
         monkeypatch.setattr(flux_response, "_PIECE", 500)
         language = "flux"
     return make_driver(make_conf, between, influxdb_query_language=language)
@@ -161,7 +161,7 @@ def test_shorter_than_announced(driver, between, stored, method):
     def announced(answer):
         return rebuilt(answer, content(answer))
 
-    # The first connection is urllib3's, and so is one after a failure.
+    # A first connection, and one after a failure.
     for _ in range(2):
         between.after = cut
         with pytest.raises(exceptions.UnavailableError):

@@ -16,7 +16,7 @@ import itertools
 import numpy
 import pytest
 
-from gnocchi_influxdb.client import exchange
+from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.storage import InfluxDBStorage
@@ -80,7 +80,7 @@ def test_too_many_for_influxql(
 @pytest.mark.only_2x("1.x may have no Flux at all")
 def test_answer_in_pieces(driver, indexer_driver, monkeypatch):
     """A larger one: all of its points, and never many lines at once."""
-    monkeypatch.setattr(exchange, "PIECE", 2**14)
+    monkeypatch.setattr(transport, "PIECE", 2**14)
     monkeypatch.setattr(flux_response, "_PIECE", 2**16)
     monkeypatch.setattr(cost, "_MOST_POINTS", 1)
     parsed = []

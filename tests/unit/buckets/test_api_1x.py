@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from gnocchi_influxdb.buckets import api_1x
 from gnocchi_influxdb.client import api as dialects
-from gnocchi_influxdb.client import server as servers
 from gnocchi_influxdb.wire import influxql
 
 
@@ -98,37 +97,3 @@ def test_an_identifier_ends_where_it_should(name):
             character = {"\\": "\\", '"': '"', "n": "\n"}[next(inner)]
         plain.append(character)
     assert "".join(plain) == name
-
-
-@pytest.mark.parametrize(
-    ("version", "build", "is_cluster"),
-    [
-        ("1.13.2", "OSS", False),
-        ("1.8.11-c1.2.0", "OSS", True),
-        ("1.11.8-c1.11.8", "ENT", True),
-        ("unknown", "ENT", True),
-    ],
-)
-def test_cluster(version, build, is_cluster):
-    assert servers.Server(version, build).is_cluster() is is_cluster
-
-
-@pytest.mark.parametrize(
-    ("version", "release"),
-    [
-        ("1.13.2", (1, 13)),
-        ("v2.9.1", (2, 9)),
-        ("1.8.11-c1.2.0", (1, 8)),
-        ("unknown", None),
-        ("", None),
-    ],
-)
-def test_release(version, release):
-    server = servers.Server.of({"X-Influxdb-Version": version})
-    assert server.release() == release
-    assert server.date is None
-
-
-def test_date():
-    date = "Sun, 22 Nov 2026 16:40:17 GMT"
-    assert servers.Server.of({"Date": date}).date == 1795365617

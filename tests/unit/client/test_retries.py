@@ -15,7 +15,7 @@ import pytest
 import tenacity
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.client import errors, retries
+from gnocchi_influxdb.client import retries
 
 
 def state_of(error):
@@ -24,10 +24,16 @@ def state_of(error):
     return state
 
 
+def attempts(retrying, call, *args):
+    for attempt in retrying:
+        with attempt:
+            call(*args)
+
+
 @pytest.mark.parametrize("seconds", [0, 3, 30, 1e9])
 def test_as_asked(seconds):
-    wait = retries._WaitAsAsked(tenacity.wait_fixed(17), longest=30)
-    error = errors.RetryAfterError("x", seconds)
+    wait = retries.wait_as_server_asks(tenacity.wait_fixed(17), longest=30)
+    error = exceptions.UnavailableError("x", seconds)
     assert wait(state_of(error)) == min(seconds, 30)
     assert wait(state_of(exceptions.UnavailableError("x"))) == 17
 
@@ -38,13 +44,13 @@ def test_none_begins_too_late():
 
     def fail(seconds):
         calls.append(seconds)
-        raise errors.RetryAfterError("x", seconds)
+        raise exceptions.UnavailableError("x", seconds)
 
-    retrying = retries.Retrying(3, 10, sleep=slept.append)
+    retrying = retries.retrying(3, 10).copy(sleep=slept.append)
     for seconds, times in ((10, 1), (9, 4)):
         calls.clear()
-        with pytest.raises(errors.RetryAfterError):
-            retrying(fail, seconds)
+        with pytest.raises(exceptions.UnavailableError):
+            attempts(retrying, fail, seconds)
         assert len(calls) == times
     assert slept == [9] * 3
 
@@ -57,10 +63,10 @@ def test_only_what_may_help(max_retries):
         calls.append(error)
         raise error
 
-    retrying = retries.Retrying(max_retries, 100, sleep=lambda _: None)
+    retrying = retries.retrying(max_retries, 100).copy(sleep=lambda _: None)
     for error, times in (
         (exceptions.UnavailableError("x"), 1 + max_retries),
-        (errors.RetryAfterError("x", 1), 1 + max_retries),
+        (exceptions.UnavailableError("x", 1), 1 + max_retries),
         (exceptions.AccessError("x"), 1),
         (exceptions.RefusedError("x", 400, "x"), 1),
         (exceptions.ResponseError("x"), 1),
@@ -69,6 +75,6 @@ def test_only_what_may_help(max_retries):
     ):
         calls.clear()
         with pytest.raises(type(error)) as raised:
-            retrying(fail, error)
+            attempts(retrying, fail, error)
         assert raised.value is error
         assert len(calls) == times
