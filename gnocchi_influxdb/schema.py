@@ -33,6 +33,7 @@ NAMES = "metric_info"
 
 #: Measurement of the cache of aggregates.
 ROLLUPS = "rollup"
+
 #: Content types in which InfluxQL answers. MessagePack ends at the first
 #: duration of a configuration.
 MSGPACK = "application/x-msgpack"

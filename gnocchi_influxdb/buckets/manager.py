@@ -50,6 +50,7 @@ class _Known(NamedTuple):
 class Buckets:
     """The buckets of one server, made and kept up as policies need them.
 
+    :ivar client: of the server.
     :ivar prefix: of their names.
     :ivar server: how the server is asked about them.
     """
@@ -57,7 +58,7 @@ class Buckets:
     def __init__(
         self, client: influxdb_client.Client, prefix: str, expire: bool
     ) -> None:
-        self._client = client
+        self.client = client
         self.prefix = prefix
         self._expire = expire
         self.server: api_2x.Buckets | api_1x.Policies
@@ -155,7 +156,7 @@ class Buckets:
         LOG.info(
             "Bucket %s of %s now keeps its points for %s",
             found.name,
-            self._client,
+            self.client,
             spelled(wanted),
         )
         return True

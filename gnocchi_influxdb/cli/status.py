@@ -13,7 +13,6 @@
 
 import collections
 import dataclasses
-import time
 import uuid
 
 import click
@@ -129,7 +128,7 @@ class _StatusReader:
         self._deployment = deployment
         self._client = deployment.client
         self._counts = count
-        self._now = time.time_ns()
+        self._now = self._client.clock.now_ns()
 
     def rows(self) -> list[_PolicyStatus]:
         found = {

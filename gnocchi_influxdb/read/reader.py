@@ -11,7 +11,6 @@
 # under the License.
 """Reading aggregates: from what InfluxDB answers to what Gnocchi is told."""
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -65,7 +64,7 @@ class _Call:
         self._buckets = buckets
         self._wanted = wanted
         self._span = span
-        self._now = time.time_ns()
+        self._now = buckets.client.clock.now_ns()
         self._plan = plan.Plan(buckets, wanted, span, self._now)
         # Times of the newest points of the metrics that were looked at; None
         # for a metric without a point.

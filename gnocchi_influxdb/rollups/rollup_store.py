@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.read import query as queries
-from gnocchi_influxdb.rollups import rollup_response
+from gnocchi_influxdb.rollups import rollup_lines, rollup_response
 from gnocchi_influxdb.wire import influxql
 
 LOG = logging.getLogger(__name__)

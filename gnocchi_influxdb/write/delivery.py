@@ -97,7 +97,7 @@ class Delivery:
         lines: bytes,
         marked: int,
     ) -> int:
-        now = time.time_ns()
+        now = self._client.clock.now_ns()
         until = now + _REQUEST * self._timeout
         if (
             until > marked

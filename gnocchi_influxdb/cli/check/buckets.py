@@ -135,7 +135,7 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
     one = uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname())
     line = (
         f"{schema.MEASUREMENT},{schema.TAG}={one}"
-        f" {schema.FIELD}=1.5 {time.time_ns()}"
+        f" {schema.FIELD}=1.5 {influxdb.clock.now_ns()}"
     )
     took = []
     try:

@@ -13,7 +13,6 @@
 
 import dataclasses
 import logging
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -183,7 +182,8 @@ class Transfer:
     def oldest(self, policy: Any) -> int:
         """ns; the bucket of a policy does not keep what lies before it."""
         kept = self._buckets.retention(policy)
-        return time.time_ns() - (kept - _MARGIN) * _NS if kept else 0
+        now = self._buckets.client.clock.now_ns()
+        return now - (kept - _MARGIN) * _NS if kept else 0
 
     def stored(
         self, policy: Any, ids: Sequence[uuid.UUID], start: int, stop: int

@@ -23,6 +23,7 @@ from gnocchi import storage
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.aggregation import few_points
+from gnocchi_influxdb.client import clock as clocks
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.rollups import (
@@ -71,6 +72,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock(NOW)
+    monkeypatch.setattr(clocks.Clock, "now_ns", lambda self: made.now)
+    # Of what is only estimated.
     monkeypatch.setattr(time, "time_ns", made)
     return made
 
@@ -923,55 +926,6 @@ def test_nobody_waits_long_for_what_is_kept(
     (said,) = logged.warnings()
     assert "Rollups can't be written" in said
     assert "did not answer" in said
-
-
-@pytest.mark.parametrize("apart", [3600, -3600])
-def test_a_wrong_clock_keeps_nothing(
-    influxdb, keeping, clock, indexer_driver, monkeypatch, logged, apart
-):
-    """What it takes for over may not be."""
-    m = metric(hours())
-    clock.now = NOW - 30 * DAY
-    write(keeping, {m: {NOW - DAY: 1.0}}, indexer_driver)
-    clock.now = NOW
-    right = time.time
-
-    def ask():
-        assert read(keeping, m, "sum", 3600, NOW - 20 * DAY) == {
-            (NOW - DAY) // HOUR * HOUR: 1.0
-        }
-
-    monkeypatch.setattr(time, "time", lambda: right() + apart)
-    ask()
-    ask()
-    assert kept_fields(influxdb, keeping, m) == {}
-    (said,) = logged.warnings()
-    assert "clock" in said
-    assert ("ahead" if apart > 0 else "behind") in said
-    # It was set, and the pause is over.
-    monkeypatch.setattr(time, "time", right)
-    keeping._rollups._paused_until = 0.0
-    ask()
-    assert kept_fields(influxdb, keeping, m)
-    # One that is set wrong is seen at once.
-    monkeypatch.setattr(time, "time", lambda: right() + apart)
-    keeping._rollups.keep("no-such-bucket", [b"rollup,metric=x late=1i 1\n"])
-    assert "clock" in logged.warnings()[-1]
-
-
-def test_the_clock_is_looked_at_now_and_then(make_conf, between, monkeypatch):
-    driver = InfluxDBStorage(make_conf(influxdb_url=between.url).storage)
-    store = rollup_store.Store(driver.client, enabled=True)
-    monkeypatch.setattr(store._writing, "write", lambda *_: None)
-    for _ in range(3):
-        store.keep("x", [b"rollup,metric=x late=1i 1\n"])
-    assert between.paths() == ["/ping"]
-    later = time.monotonic() + rollup_store._LOOK_AGAIN
-    now = time.time() + rollup_store._LOOK_AGAIN
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    monkeypatch.setattr(time, "time", lambda: now)
-    store.keep("x", [b"rollup,metric=x late=1i 1\n"])
-    assert between.paths() == ["/ping", "/ping"]
 
 
 def test_a_read_is_repeated(between, reading):

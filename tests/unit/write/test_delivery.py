@@ -11,6 +11,9 @@
 # under the License.
 """How long a write waits for a bucket."""
 
+import time
+import types
+
 import pytest
 
 from gnocchi_influxdb import exceptions
@@ -42,6 +45,7 @@ class Missing:
 
 class NotYet:
     capabilities = api.INFLUXDB_1
+    clock = types.SimpleNamespace(now_ns=time.time_ns)
     writes = 0
 
     def write(self, bucket, lines):
