@@ -71,11 +71,15 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )
         self._rollups = rollup_store.Store(self.client, conf.influxdb_rollups)
-        self._asker = fetcher.Asker(
-            self.client,
-            self.buckets,
-            conf.influxdb_query_language,
+        self._reader = reader.Reader(
+            fetcher.Fetcher(
+                self.client,
+                self.buckets,
+                conf.influxdb_query_language,
+                self._rollups,
+            ),
             self._rollups,
+            self.buckets,
         )
         self._writer = writer.Writer(
             self.client,
@@ -129,13 +133,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             resample,
         )
         with exceptions.answered():
-            return reader.read(
-                self._asker,
-                self._rollups,
-                self.buckets,
-                metrics_and_aggregations,
-                span,
-            )
+            return self._reader.read(metrics_and_aggregations, span)
 
     def add_measures_to_metrics(
         self, metrics_and_measures: Mapping[Any, Any], indexer_driver: Any

@@ -9,78 +9,55 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""From what was read of a metric to the windows of an aggregation (pure)."""
+"""From points to the windows of an aggregation (pure)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy
-import numpy.typing
 
-from gnocchi_influxdb.aggregation import methods, rates
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.schema import Array
 
-# Points that are aggregated at once. Of more, what it takes for each metric
-# does not matter, and the memory does.
-_TOGETHER = 10**5
 
-
-def compute(
-    aggregation: Any,
-    what: str,
-    rows: Any,
-    start: int | None,
-    stop: int | None,
+def from_points(
+    aggregation: Any, points: Array, start: int | None, stop: int | None
 ) -> Array:
-    """Windows of a metric: a structured array.
+    """Windows of one metric.
 
-    :param what: was asked for, see `queries.Query`.
-    :param rows: was answered.
+    :param points: structured array, sorted. Those before `start` count for
+        differences only.
     :param start: ns since the epoch, of the first window that is wanted.
     :param stop: end of the last.
+    :return: a structured array, sorted.
     """
-    if methods.is_pushed_down(aggregation.method):
-        windows: Array = rows
-        return windows
-    if what == queries.ENDS:
-        first, last, count = rows
-        series = rates.from_ends(first, last, count, aggregation)
-    else:
-        series = methods.compute(cut(rows, None, stop), aggregation)
-    # What lies before it was read for the differences only.
+    series = methods.compute(cut(points, None, stop), aggregation)
     return cut(series.ts, start, None)
 
 
-def compute_all(
+def from_points_of_all(
     aggregation: Any,
-    what: str,
-    rows: Sequence[Any],
+    points: Sequence[Array],
     start: int | None,
     stop: int | None,
 ) -> tuple[Array, Array]:
-    """Windows of some metrics one behind the other, and whose each is.
+    """Windows of several metrics, one metric behind the other.
 
-    :param rows: of each metric, at least one.
-    :return: structured array, and the positions in `rows`.
+    :param points: of each metric, at least one; see `from_points`.
+    :return: a structured array, and for each window the position of its
+        metric in `points`.
     """
-    if (
-        what == queries.POINTS
-        and not methods.is_pushed_down(aggregation.method)
-        and sum(map(len, rows)) <= _TOGETHER
-    ):
-        points, owners = _joined([cut(of, None, stop) for of in rows])
-        found, owner = methods.compute_all(points, owners, aggregation)
-        if start is None:
-            return found, owner
-        wanted = found["timestamps"].view("int64") >= start
-        return found[wanted], owner[wanted]
-    return _joined(
-        [compute(aggregation, what, of, start, stop) for of in rows]
+    found, owners = methods.compute_all(
+        *joined([cut(of, None, stop) for of in points]), aggregation
     )
+    if start is None:
+        return found, owners
+    wanted = found["timestamps"].view("int64") >= start
+    return found[wanted], owners[wanted]
 
 
-def _joined(series: Sequence[Array]) -> tuple[Array, Array]:
+def joined(series: Sequence[Array]) -> tuple[Array, Array]:
+    """Arrays one behind the other, and which one each element is of."""
     lengths = [*map(len, series)]
     return numpy.concatenate(series), numpy.repeat(
         numpy.arange(len(series)), lengths
@@ -88,7 +65,7 @@ def _joined(series: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def cut(series: Array, start: int | None, stop: int | None) -> Array:
-    """What of a structured array lies from `start` to before `stop`."""
+    """The part of a structured array from `start` to before `stop`, ns."""
     times = series["timestamps"].view("int64")
     if stop is not None:
         series = series[: times.searchsorted(stop)]
@@ -97,9 +74,7 @@ def cut(series: Array, start: int | None, stop: int | None) -> Array:
     return series
 
 
-def are_dense(windows: Array, query: queries.Query) -> bool:
-    """Whether there is a window for each step from the start of a range."""
+def are_dense(windows: Array, start: int | None, every: int) -> bool:
+    """Whether there is a window for each step of `every` ns from `start`."""
     times = windows["timestamps"].view("int64")
-    return bool(
-        times[0] == query.start and (numpy.diff(times) == query.every).all()
-    )
+    return bool(times[0] == start and (numpy.diff(times) == every).all())

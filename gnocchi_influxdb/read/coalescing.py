@@ -21,91 +21,49 @@ once.
 
 import threading
 import uuid
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Hashable, Sequence
+from types import TracebackType
+from typing import Any
 
-_Key = TypeVar("_Key", bound=Hashable)
-
-#: What was found, by metric; metrics without anything are not in it.
+#: Rows of an answer by metric. A metric without any is absent.
 Rows = dict[uuid.UUID, Any]
 
 
-class _Call(Generic[_Key]):
-    """A call that waits."""
+class Coalescer:
+    """Brings calls with the same question together. Threads share it.
 
-    def __init__(self, key: _Key, ids: Sequence[uuid.UUID]) -> None:
-        self.key = key
-        self.ids = ids
-        self.wake = threading.Event()
-        # With the calls to answer when it is this one's turn to ask.
-        self.batch: list[_Call[_Key]] = []
-        self.rows: Rows = {}
-        self.error: BaseException | None = None
-
-
-class Loader(Generic[_Key]):
-    """Puts questions together.
-
-    :param ask: answers a question for some metrics. It may be called by
-        several threads at once, and is called with no lock held.
     :param largest: metrics in one question, at most.
     :param at_once: how often a question is under way before others with the
         same one have to wait.
     """
 
-    def __init__(
-        self,
-        ask: Callable[[_Key, Sequence[uuid.UUID]], Rows],
-        largest: int,
-        at_once: int,
-    ) -> None:
-        self._ask = ask
+    def __init__(self, largest: int, at_once: int) -> None:
         self._largest = largest
         self._at_once = at_once
         self._lock = threading.Lock()
-        self._under_way: dict[_Key, int] = {}
-        self._waiting: dict[_Key, list[_Call[_Key]]] = {}
+        self._under_way: dict[Hashable, int] = {}
+        self._waiting: dict[Hashable, list[Turn]] = {}
 
-    def load(self, key: _Key, ids: Sequence[uuid.UUID]) -> Rows:
-        """Answer one question for some metrics, `largest` at most.
+    def join(self, key: Hashable, ids: Sequence[uuid.UUID]) -> "Turn":
+        """Take a turn to ask one question about some metrics.
 
-        :raises Exception: whatever `ask` raises, to all whom it was to
-            answer.
+        :param key: the question.
+        :param ids: the metrics, `largest` at most.
         """
-        call = _Call(key, ids)
+        return Turn(self, key, ids)
+
+    def _leave(self, turn: "Turn") -> bool:
+        """Whether a turn leads at once; else it waits from now on."""
         with self._lock:
-            under_way = self._under_way.get(key, 0)
-            leaves = under_way < self._at_once
-            if leaves:
-                self._under_way[key] = under_way + 1
-                call.batch = [call]
-            else:
-                self._waiting.setdefault(key, []).append(call)
-        if not leaves:
-            call.wake.wait()
-        if call.batch:
-            self._answer(call.batch)
-        if call.error is not None:
-            raise call.error
-        return call.rows
+            under_way = self._under_way.get(turn.key, 0)
+            if under_way < self._at_once:
+                self._under_way[turn.key] = under_way + 1
+                return True
+            self._waiting.setdefault(turn.key, []).append(turn)
+            return False
 
-    def _answer(self, batch: Sequence[_Call[_Key]]) -> None:
-        leader = batch[0]
-        try:
-            ids = dict.fromkeys(id_ for call in batch for id_ in call.ids)
-            rows = self._ask(leader.key, list(ids))
-            for call in batch:
-                call.rows = {i: rows[i] for i in call.ids if i in rows}
-        except BaseException as e:
-            for call in batch:
-                call.error = e
-        finally:
-            self._pass_on(leader.key)
-            for call in batch[1:]:
-                call.wake.set()
-
-    def _pass_on(self, key: _Key) -> None:
-        """Let the next one leave, and take with it all that fit."""
+    def _pass_on(self, key: Hashable) -> None:
+        """Let the next one lead, and take with it all that fit."""
         with self._lock:
             waiting = self._waiting.pop(key, None)
             if not waiting:
@@ -113,17 +71,81 @@ class Loader(Generic[_Key]):
                 if not self._under_way[key]:
                     del self._under_way[key]
                 return
-            batch: list[_Call[_Key]] = []
-            others: list[_Call[_Key]] = []
+            batch: list[Turn] = []
+            others: list[Turn] = []
             room = self._largest
-            for call in waiting:
-                if not batch or len(call.ids) <= room:
-                    room -= len(call.ids)
-                    batch.append(call)
+            for turn in waiting:
+                if not batch or len(turn.ids) <= room:
+                    room -= len(turn.ids)
+                    batch.append(turn)
                 else:
-                    others.append(call)
+                    others.append(turn)
             if others:
                 self._waiting[key] = others
             leader = batch[0]
             leader.batch = batch
         leader.wake.set()
+
+
+class Turn:
+    """One call that asks a question, of one thread::
+
+        with coalescer.join(key, ids) as turn:
+            if turn.leads:
+                turn.answer(ask(key, turn.all_ids))
+        return turn.rows
+
+    It is entered when it is its turn to ask, for itself and for others, or
+    when another one has asked for it. What the leader raises inside of the
+    block is raised by all whom it leads, in the others as they enter.
+
+    :ivar rows: the answer for the call's own metrics.
+    """
+
+    def __init__(
+        self, coalescer: Coalescer, key: Hashable, ids: Sequence[uuid.UUID]
+    ) -> None:
+        self.key = key
+        self.ids = ids
+        self.wake = threading.Event()
+        # The turns to answer when this one leads.
+        self.batch: list[Turn] = []
+        self.rows: Rows = {}
+        self._coalescer = coalescer
+        self._error: BaseException | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is for this call to ask."""
+        return bool(self.batch)
+
+    @property
+    def all_ids(self) -> list[uuid.UUID]:
+        """The metrics of all turns that this one leads, each once."""
+        return list(dict.fromkeys(i for turn in self.batch for i in turn.ids))
+
+    def answer(self, rows: Rows) -> None:
+        """Hand out the answer for `all_ids`."""
+        for turn in self.batch:
+            turn.rows = {i: rows[i] for i in turn.ids if i in rows}
+
+    def __enter__(self) -> "Turn":
+        if self._coalescer._leave(self):
+            self.batch = [self]
+        else:
+            self.wake.wait()
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.leads:
+            self._coalescer._pass_on(self.key)
+            for turn in self.batch[1:]:
+                turn._error = error
+                turn.wake.set()

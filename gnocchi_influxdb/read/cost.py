@@ -9,23 +9,25 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Which way to an answer is the quicker one (pure).
+"""Which way to an answer is the quicker one: all measured thresholds (pure).
 
 By measurement (benchmarks/) on InfluxDB 2.9.1: a Flux script takes 5 ms to
 compile. InfluxQL takes 1 ms at the least, but three times as long for each
 window of each metric, and compares each point with the ids of all metrics
 that are asked for. Points come out of the server in a third of the time of
 their windows, as long as there are about as many of them.
+
+Two figures stand elsewhere, since the floors below use them, too:
+`rates.DENSE`, and how InfluxQL groups the ids of metrics (`influxql`).
 """
 
+import dataclasses
 import time
-
-from gnocchi_influxdb.read import query as queries
 
 _DAY = 86400 * 10**9
 
-# Metrics up to which InfluxQL is the quicker language, and the range up to
-# which it is. A year of minutes of one metric takes it two to three times
+# Metrics up to which InfluxQL is the quicker language, and the metric days up
+# to which it is. A year of minutes of one metric takes it two to three times
 # as long as Flux.
 _FEW_METRICS = 4
 _FEW_METRIC_DAYS = 60
@@ -38,7 +40,8 @@ _FEW_WINDOWS = 16
 #: down a chain of more than about 165 terms.
 METRICS_PER_QUERY = 50
 
-# Points in one answer in InfluxQL: it has 25 MB in the server then, and Flux
+# Points in one answer in InfluxQL: it has 25 MB in the server then (120 bytes
+# a point, before it sends the first byte), and Flux, which sends as it goes,
 # is no slower.
 _MOST_POINTS = 200000
 
@@ -48,64 +51,97 @@ _FEW_POINTS = 6
 _FEW_POINTS_OF_MANY = 2
 _FEW_POINTS_FOR_ENDS = 16
 
+# Points of a metric that are too many to be read instead of windows.
+_MOST_INSTEAD = 20000
 
-def takes_influxql(query: queries.Query, metrics: int) -> bool:
-    """Whether InfluxQL is the quicker language for some metrics."""
-    if query.what == queries.POINTS:
-        return query.limit is not None or _is_little(query, metrics)
-    if metrics <= _FEW_METRICS and (
-        query.start is None or _is_little(query, metrics)
-    ):
-        return True
-    return 0 < _windows(query) <= _FEW_WINDOWS
+#: Seconds until points are tried again where windows held too many of them.
+DENSE_REMEMBERED = 600
+
+#: Points of several metrics that are aggregated at once. Of more, what it
+#: takes for each metric does not matter, and the memory does.
+POINTS_TOGETHER = 10**5
 
 
-def most_points(query: queries.Query, metrics: int) -> int:
-    """Points of each of a few metrics up to which InfluxQL is right.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Size:
+    """How much a query asks for: metrics, and a range.
 
-    InfluxDB holds the whole of such an answer, 120 bytes a point, before it
-    sends the first byte. One in Flux it sends as it goes.
-
-    :return: 0: the amount does not matter.
+    :ivar metrics: how many.
+    :ivar start: ns since the epoch, None: from the first point.
+    :ivar stop: ns since the epoch, exclusive, None: to the present.
     """
-    if (
-        query.what != queries.POINTS
-        or metrics > _FEW_METRICS
-        or _is_little(query, metrics)
-    ):
-        return 0
-    return _MOST_POINTS // metrics
 
+    metrics: int
+    start: int | None
+    stop: int | None
 
-def points_a_window(query: queries.Query, metrics: int) -> int:
-    """How many points a window may have so that reading them is quicker.
+    @property
+    def is_few(self) -> bool:
+        """Whether there are few metrics."""
+        return self.metrics <= _FEW_METRICS
 
-    0: InfluxDB is to aggregate in any case.
-    """
-    if not query.every:
-        return 0
-    few = metrics <= _FEW_METRICS
-    if query.what == queries.ENDS:
+    @property
+    def is_little(self) -> bool:
+        """Whether InfluxQL reads all points in time."""
+        return self._metric_days <= _FEW_METRIC_DAYS
+
+    @property
+    def _metric_days(self) -> float:
+        return self.metrics * (self._stop - (self.start or 0)) / _DAY
+
+    @property
+    def _stop(self) -> int:
+        return time.time_ns() if self.stop is None else self.stop
+
+    def suits_influxql(self, every: int) -> bool:
+        """Whether InfluxQL is the quicker language for windows.
+
+        :param every: length of a window, ns; 0 where there are none.
+        """
+        if self.is_few and (self.start is None or self.is_little):
+            return True
+        if not every or self.start is None:
+            return False
+        windows = max(self._stop - self.start, 0) // every + 1
+        return windows <= _FEW_WINDOWS
+
+    def most_points(self) -> int:
+        """Points of each metric up to which InfluxQL is right for them.
+
+        :return: 0: the amount does not matter.
+        """
+        if not self.is_few or self.is_little:
+            return 0
+        return _MOST_POINTS // self.metrics
+
+    def points_a_window(self) -> int:
+        """Points of a window that are quicker read than their aggregate.
+
+        :return: 0: InfluxDB is to aggregate in any case.
+        """
+        if self.is_few:
+            return _FEW_POINTS
+        return _FEW_POINTS_OF_MANY if self.is_little else 0
+
+    def points_an_end(self) -> int:
+        """Points of a window that are quicker read than their three ends.
+
+        :return: 0: InfluxDB is to aggregate in any case.
+        """
         # Three reads otherwise: for the last windows of many metrics, too.
-        is_short = _metric_days(query, metrics) <= _FEW_METRIC_DAYS_FOR_ENDS
-        return _FEW_POINTS_FOR_ENDS if few or is_short else 0
-    if few:
-        return _FEW_POINTS
-    return _FEW_POINTS_OF_MANY if _is_little(query, metrics) else 0
-
-
-def _windows(query: queries.Query) -> int:
-    """How many windows are asked for of each metric; 0 if nobody knows."""
-    if not query.every or query.start is None:
+        if self.is_few or self._metric_days <= _FEW_METRIC_DAYS_FOR_ENDS:
+            return _FEW_POINTS_FOR_ENDS
         return 0
-    stop = time.time_ns() if query.stop is None else query.stop
-    return max(stop - query.start, 0) // query.every + 1
 
+    def limit(self, every: int, most: int) -> int:
+        """Points of a metric in a range of windows that are too many.
 
-def _is_little(query: queries.Query, metrics: int) -> bool:
-    return _metric_days(query, metrics) <= _FEW_METRIC_DAYS
-
-
-def _metric_days(query: queries.Query, metrics: int) -> float:
-    stop = time.time_ns() if query.stop is None else query.stop
-    return metrics * (stop - (query.start or 0)) / _DAY
+        :param every: length of a window, ns.
+        :param most: points a window that are not.
+        """
+        if self.start is None:
+            return _MOST_INSTEAD
+        stop = self.stop
+        if stop is None:
+            stop = max(time.time_ns(), self.start + every)
+        return min(most * (stop - self.start) // every + 1, _MOST_INSTEAD)

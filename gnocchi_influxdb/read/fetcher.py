@@ -13,54 +13,50 @@
 takes the least time.
 """
 
-import dataclasses
 import os
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy
-import numpy.typing
 from gnocchi import utils
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import few_points, rates, windows
-from gnocchi_influxdb.buckets import manager as buckets_
-from gnocchi_influxdb.client import client as client_
-from gnocchi_influxdb.read import coalescing, cost, router
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.aggregation import windows
+from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.client import client as influxdb_client
+from gnocchi_influxdb.read import coalescing, cost, density, query, router
+from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.schema import Array
 
-#: What was found, by metric: an array of points or windows, three of them for
-#: `queries.ENDS`.
-Rows = coalescing.Rows
-
 _NO_POINTS = numpy.empty(0, dtype=schema.DTYPE)
 
+#: A query, and the metrics that it is asked for.
+Question = tuple[query.Query | rollup_store.RollupQuery, Sequence[uuid.UUID]]
 
-class Asker:
-    """Puts queries to one server.
+
+class Fetcher:
+    """Puts queries to one server. Threads share it.
 
     :param language: flux, influxql, or auto for the faster one.
-    :param rollups: what is kept of aggregates.
+    :param rollups: the cache of aggregates.
     """
 
     def __init__(
         self,
-        client: client_.Client,
-        buckets: buckets_.Buckets,
+        client: influxdb_client.Client,
+        buckets: manager.Buckets,
         language: str,
         rollups: rollup_store.Store,
     ) -> None:
         self._client = client
         self._buckets = buckets
-        self._languages = router.Languages(client, language)
+        self._router = router.Router(client, language)
         self._rollups = rollups
-        self._memory = few_points.Memory()
-        self._loader = coalescing.Loader[queries.Query](
-            self._answer,
-            largest=cost.METRICS_PER_QUERY,
+        self._density = density.Density()
+        self._coalescer = coalescing.Coalescer(
+            cost.METRICS_PER_QUERY,
             # The server has all processors busy with that many.
             at_once=max(2, os.cpu_count() or 1),
         )
@@ -68,136 +64,113 @@ class Asker:
     @property
     def has_rollups(self) -> bool:
         """Whether there are any to ask for: in InfluxQL only."""
-        return self._rollups.is_on and self._languages.has_influxql
+        return self._rollups.is_on and self._router.has_influxql
 
-    def ask(
-        self, questions: Iterable[tuple[queries.Query, Sequence[uuid.UUID]]]
-    ) -> list[Rows]:
-        """Answer questions, side by side; metrics without any are absent."""
-        asked = list(questions)
+    def fetch(self, questions: Sequence[Question]) -> list[Rows]:
+        """Answer questions, side by side.
+
+        :return: for each question the rows by metric, see the classes of
+            `query`; metrics without any are absent.
+        :raises InfluxDBError: there is no whole answer.
+        """
         requests = [
-            (number, query, chunk)
-            for number, (query, ids) in enumerate(asked)
-            if not query.is_empty()
+            (number, (asked, chunk))
+            for number, (asked, ids) in enumerate(questions)
+            if not asked.is_empty()
             for chunk in utils.grouper(ids, cost.METRICS_PER_QUERY)
         ]
-        answers: list[Rows] = [{} for _ in asked]
-
-        def one(
-            number: int, query: queries.Query, chunk: Sequence[uuid.UUID]
-        ) -> None:
-            answers[number].update(self._loader.load(query, chunk))
-
-        if len(requests) == 1:
-            one(*requests[0])
-        elif requests:
-            utils.parallel_map(one, requests)
+        each = [question for _number, question in requests]
+        if len(each) > 1:
+            found = utils.parallel_map(self._ask, each)
+        else:
+            found = [self._ask(*question) for question in each]
+        answers: list[Rows] = [{} for _ in questions]
+        for (number, _question), rows in zip(requests, found, strict=True):
+            answers[number].update(rows)
         return answers
 
-    def newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int]:
-        """Time of the newest point of each metric that has any."""
+    def newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int | None]:
+        """Time (ns) of the newest point of each metric, None without one."""
+        times: dict[uuid.UUID, int | None] = {}
         ids: dict[str, list[uuid.UUID]] = {}
         for metric in metrics:
+            times[metric.id] = None
             bucket = self._buckets.name(metric.archive_policy)
             ids.setdefault(bucket, []).append(metric.id)
-        return {
-            metric: int(points["timestamps"][-1].astype("int64"))
-            for rows in self.ask(
-                (queries.Query(bucket, queries.NEWEST), of_bucket)
-                for bucket, of_bucket in ids.items()
-            )
-            for metric, points in rows.items()
-        }
+        for rows in self.fetch(
+            [(query.Newest(bucket), some) for bucket, some in ids.items()]
+        ):
+            for id_, points in rows.items():
+                times[id_] = int(points["timestamps"][-1].astype("int64"))
+        return times
 
     def points(
         self, metric: Any, start: int | None, stop: int | None
     ) -> Array:
-        """Points of one metric."""
+        """Points of one metric: a structured array."""
         bucket = self._buckets.name(metric.archive_policy)
-        query = queries.Query(bucket, queries.POINTS, start, stop)
-        (rows,) = self.ask([(query, [metric.id])])
+        asked = query.Points(bucket, start, stop)
+        (rows,) = self.fetch([(asked, [metric.id])])
         points: Array = rows.get(metric.id, _NO_POINTS)
         return points
 
-    def _answer(self, query: queries.Query, ids: Sequence[uuid.UUID]) -> Rows:
-        if query.what == queries.ROLLUPS:
-            return self._rollups.ask(query, ids)
-        points = self._few_points(query, ids)
-        if query.what == queries.ENDS:
-            return self._ends(query, ids, points)
-        if points is None:
-            return self._languages.ask(query, ids)
-        if query.what == queries.POINTS:
-            return points
-        return {
-            metric: few_points.aggregate(of_metric, query.every, query.what)
-            for metric, of_metric in points.items()
-        }
-
-    def _ends(
+    def _ask(
         self,
-        query: queries.Query,
+        asked: query.Query | rollup_store.RollupQuery,
         ids: Sequence[uuid.UUID],
-        points: Rows | None,
     ) -> Rows:
-        if points is not None:
-            return {
-                metric: tuple(
-                    few_points.aggregate(of_metric, query.every, function)
-                    for function in rates.ENDS
-                )
-                for metric, of_metric in points.items()
-            }
+        """Answer one question, together with others who ask the same."""
+        with self._coalescer.join(asked, ids) as turn:
+            if turn.leads:
+                if isinstance(asked, rollup_store.RollupQuery):
+                    turn.answer(self._rollups.ask(asked, turn.all_ids))
+                else:
+                    turn.answer(self._quickest(asked, turn.all_ids))
+        return turn.rows
+
+    def _quickest(self, asked: query.Query, ids: Sequence[uuid.UUID]) -> Rows:
+        """The rows from few points, or as they are asked for."""
+        few, limit = self._few_points(asked, len(ids))
+        if few:
+            points = query.Points(asked.bucket, asked.start, asked.stop, limit)
+            rows = self._router.ask(points, ids)
+            if all(len(of_one) < limit for of_one in rows.values()):
+                return {
+                    metric: asked.from_points(of_one)
+                    for metric, of_one in rows.items()
+                }
+            self._density.note_dense(asked.bucket, asked.every, few)
+        if isinstance(asked, query.RateEnds):
+            return self._ends(asked, ids)
+        return self._router.ask(asked, ids)
+
+    def _few_points(self, asked: query.Query, metrics: int) -> tuple[int, int]:
+        """Up to how many points to read them first, see `Query.few_points`."""
+        if not self._router.are_both(asked.bucket):
+            return 0, 0
+        if not asked.every and not self._client.capabilities.flux:
+            # There is no other way for more of them.
+            return 0, 0
+        few, limit = asked.few_points(metrics)
+        if few and self._density.is_dense(asked.bucket, asked.every, few):
+            return 0, 0
+        return few, limit
+
+    def _ends(self, asked: query.RateEnds, ids: Sequence[uuid.UUID]) -> Rows:
         last, count = utils.parallel_map(
-            self._languages.ask,
-            [
-                (dataclasses.replace(query, what=function), ids)
-                for function in ("last", "count")
-            ],
+            self._router.ask,
+            [(asked.end(function), ids) for function in ("last", "count")],
         )
         # The first point counts only where nothing is in the window before.
         alone = [
-            id_ for id_ in last if not windows.are_dense(last[id_], query)
+            id_
+            for id_, rows in last.items()
+            if not windows.are_dense(rows, asked.start, asked.every)
         ]
-        first = (
-            self._languages.ask(
-                dataclasses.replace(query, what="first"), alone
-            )
-            if alone
-            else {}
-        )
+        first = self._router.ask(asked.end("first"), alone) if alone else {}
         # Asked one after the other, they may differ in a metric just begun.
         return {
             id_: (first.get(id_, last[id_]), last[id_], count[id_])
             for id_ in last
             if id_ in count
         }
-
-    def _few_points(
-        self, query: queries.Query, ids: Sequence[uuid.UUID]
-    ) -> Rows | None:
-        """Points, as long as they are few enough to be the better answer."""
-        if not self._languages.are_both(query.bucket):
-            return None
-        # Without Flux there is no other way for more of them.
-        most = limit = (
-            cost.most_points(query, len(ids))
-            if self._client.capabilities.flux
-            else 0
-        )
-        if query.what != queries.POINTS:
-            most = cost.points_a_window(query, len(ids))
-            limit = few_points.limit(
-                query.start, query.stop, query.every, most
-            )
-        here = query.bucket, query.every, most
-        if not most or self._memory.is_dense(*here):
-            return None
-        points = dataclasses.replace(
-            query, what=queries.POINTS, every=0, limit=limit
-        )
-        rows = self._languages.ask(points, ids)
-        if few_points.all_below(rows, limit):
-            return rows
-        self._memory.note_dense(*here)
-        return None

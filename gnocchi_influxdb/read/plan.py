@@ -13,6 +13,9 @@
 
 What can share a query does: metrics of one bucket with the same method and
 granularity, and all methods that are computed here from the same points.
+
+First `group` says what is asked together, and of which metrics the newest
+point has to be known. Then `make` sets the ranges.
 """
 
 import dataclasses
@@ -22,193 +25,194 @@ from typing import Any
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, rates
-from gnocchi_influxdb.aggregation import span as spans
-from gnocchi_influxdb.buckets import manager as buckets_
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.aggregation.span import Span
+from gnocchi_influxdb.buckets.manager import Buckets
+from gnocchi_influxdb.read import query
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Some aggregations of some metrics that one query answers.
+
+    :ivar query: what is asked, without a range.
+    :ivar unbounded: aggregations that need the newest point of each metric,
+        see `_is_unbounded`.
+    """
+
+    query: query.Query
+    aggregations: tuple[Any, ...]
+    metrics: list[Any]
+    unbounded: frozenset[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Job:
     """One read: some aggregations of some metrics of one bucket.
 
-    :ivar what: what is asked of each metric, see `queries.Query`.
+    :ivar query: what is asked of each metric.
     :ivar windows: start of the first window of each aggregation and end of
         the last, ns since the epoch.
-    :ivar rows: what was read.
+    :ivar read_from: start of the first window that is read, of those
+        aggregations of which it may be later than the one asked for.
     """
 
-    bucket: str
-    what: str
+    query: query.Query
     aggregations: tuple[Any, ...]
     metrics: list[Any]
-    start: int | None = None
-    stop: int | None = None
-    windows: dict[Any, tuple[int | None, int | None]] = dataclasses.field(
-        default_factory=dict
-    )
-    rows: dict[uuid.UUID, Any] = dataclasses.field(default_factory=dict)
-
-    def query(self) -> queries.Query:
-        """The query of the job."""
-        every = (
-            0
-            if self.what == queries.POINTS
-            else schema.ns_of(self.aggregations[0].granularity)
-        )
-        return queries.Query(
-            self.bucket, self.what, self.start, self.stop, every
-        )
+    windows: Mapping[Any, tuple[int | None, int | None]]
+    read_from: Mapping[Any, int]
 
 
-class Plan:
+def group(
+    buckets: Buckets,
+    wanted: Mapping[Any, Sequence[Any]],
+    span: Span,
+    now: int,
+) -> list[Group]:
+    """What is asked together.
+
+    :param wanted: {metric: [carbonara.Aggregation]}.
+    :param now: ns since the epoch.
+    """
+    # Most metrics have a policy of the others', and are asked the same.
+    alike: dict[Any, list[Any]] = {}
+    for metric, aggregations in wanted.items():
+        key = (id(metric.archive_policy), tuple(aggregations))
+        alike.setdefault(key, []).append(metric)
+    groups: dict[Any, Group] = {}
+    for (_, aggregations), metrics in alike.items():
+        policy = metrics[0].archive_policy
+        bucket = buckets.name(policy)
+        finest = min(d.granularity for d in policy.definition)
+        by_query: dict[query.Query, list[Any]] = {}
+        for a in aggregations:
+            if _is_offered(policy, a) and not span.is_empty(a):
+                asked = _query(bucket, a, finest)
+                by_query.setdefault(asked, []).append(a)
+        retention = buckets.retention(policy) * schema.SECOND
+        for asked, of_query in by_query.items():
+            unbounded = frozenset(
+                a for a in of_query if _is_unbounded(a, retention, span, now)
+            )
+            one = Group(asked, tuple(of_query), [], unbounded)
+            one = groups.setdefault((asked, one.aggregations), one)
+            one.metrics.extend(metrics)
+    return list(groups.values())
+
+
+def make(
+    groups: Sequence[Group],
+    span: Span,
+    newest: Mapping[uuid.UUID, int | None],
+) -> list[Job]:
     """The reads of one call.
 
-    :param now: ns since the epoch.
-    :ivar read_from: by metric and aggregation, start of the first window that
-        is read, where that is later than the one that was asked for.
-    :ivar recent: aggregations of which nothing that is asked for can be too
-        old.
+    :param newest: time (ns) of the newest point of each metric of the groups
+        with `unbounded` aggregations, None without a point.
     """
-
-    def __init__(
-        self,
-        buckets: buckets_.Buckets,
-        wanted: Mapping[Any, Sequence[Any]],
-        span: spans.Span,
-        now: int,
-    ) -> None:
-        self._buckets = buckets
-        self._wanted = wanted
-        self._span = span
-        self._now = now
-        self.jobs = self._jobs()
-        self.recent = {
-            a
-            for job in self.jobs
-            for a in job.aggregations
-            if self._is_recent(a)
-        }
-        self.read_from: dict[tuple[uuid.UUID, Any], int] = {}
-
-    def need_newest(self) -> list[Any]:
-        """Metrics whose newest point must be known before."""
-        return [
-            metric
-            for job in self.jobs
-            if any(self._is_short(job.metrics[0], a) for a in job.aggregations)
-            for metric in job.metrics
-        ]
-
-    def bound(self, newest: Mapping[uuid.UUID, int | None]) -> None:
-        """Set the ranges of the reads.
-
-        :param newest: time of the newest point of those metrics.
-        """
-        for job in self.jobs:
-            self._bound(job, newest)
-
-    def _jobs(self) -> list[Job]:
-        # Most metrics have a policy of the others', and are asked the same.
-        alike: dict[Any, list[Any]] = {}
-        for metric, aggregations in self._wanted.items():
-            key = (id(metric.archive_policy), tuple(aggregations))
-            alike.setdefault(key, []).append(metric)
-        jobs: dict[Any, Job] = {}
-        for (_, aggregations), metrics in alike.items():
-            bucket = self._buckets.name(metrics[0].archive_policy)
-            groups: dict[Any, list[Any]] = {}
-            for a in aggregations:
-                if _is_offered(metrics[0], a) and not self._span.is_empty(a):
-                    group = self._group(metrics[0], a)
-                    groups.setdefault(group, []).append(a)
-            for (what, _of), of_group in groups.items():
-                job = (bucket, what, tuple(of_group))
-                jobs.setdefault(job, Job(*job, metrics=[])).metrics += metrics
-        return list(jobs.values())
-
-    @staticmethod
-    def _group(metric: Any, aggregation: Any) -> tuple[str, Any]:
-        """What is asked for an aggregation, and what shares that with it."""
-        method = aggregation.method
-        if methods.is_pushed_down(method):
-            return method, aggregation
-        finest = min(d.granularity for d in metric.archive_policy.definition)
-        if rates.has_ends(method, aggregation.granularity, finest):
-            return queries.ENDS, aggregation[1:]
-        return queries.POINTS, None
-
-    def _is_recent(self, aggregation: Any) -> bool:
-        """Whether all of its windows in the range count.
-
-        None lies a timespan or more before the newest, which is in the range
-        or before the present.
-        """
-        start, stop = self._span.windows(aggregation)
-        return (
-            aggregation.timespan is not None
-            and start is not None
-            and stop is not None
-            and start
-            > max(stop, self._now) - schema.ns_of(aggregation.timespan)
-        )
-
-    def _is_short(self, metric: Any, aggregation: Any) -> bool:
-        """Whether a read could meet far more windows than it may answer.
-
-        True for a definition that ends long before its bucket does, and a
-        range that begins long before the definition ends.
-        """
-        if aggregation.timespan is None:
-            return False
-        timespan = schema.ns_of(aggregation.timespan)
-        start, _stop = self._span.windows(aggregation)
-        kept = self._buckets.retention(metric.archive_policy) * 10**9
-        return (kept == 0 or kept > 2 * timespan) and (
-            start is None or start < self._now - 2 * timespan
-        )
-
-    def _bound(self, job: Job, newest: Mapping[uuid.UUID, int | None]) -> None:
-        """Set the range of a read."""
-        bounds = []
-        for a in job.aggregations:
-            start, stop = self._span.windows(a)
-            if self._is_short(job.metrics[0], a):
-                oldest = [
-                    self._oldest(a, time)
-                    for time in (newest[m.id] for m in job.metrics)
-                    if time is not None
-                ]
-                start = max([start or 0, min(oldest, default=0)])
-                for m in job.metrics:
-                    self.read_from[m.id, a] = start
-            job.windows[a] = start, stop
-            if start is not None and methods.is_rate(a.method):
-                start -= schema.ns_of(a.granularity)
-            bounds.append((start, stop))
-        starts = [start for start, _stop in bounds if start is not None]
-        stops = [stop for _start, stop in bounds if stop is not None]
-        job.start = max(min(starts), 0) if len(starts) == len(bounds) else None
-        job.stop = max(stops) if len(stops) == len(bounds) else None
-
-    @staticmethod
-    def _oldest(aggregation: Any, newest: int) -> int:
-        """Oldest window to be answered when a point is the newest."""
-        every = schema.ns_of(aggregation.granularity)
-        timespan = schema.ns_of(aggregation.timespan)
-        if not methods.is_pushed_down(aggregation.method):
-            # Not each window with a point has a deviation or a rate, so that
-            # of the newest point often has none yet.
-            timespan += 8 * every
-        return schema.floor(newest - timespan, every)
+    return [_job(one, span, newest) for one in groups]
 
 
-def _is_offered(metric: Any, aggregation: Any) -> bool:
-    """Whether the archive policy has it: what it has not is never stored by
-    Gnocchi's other drivers, so it is an empty series."""
-    policy = metric.archive_policy
+def is_recent(aggregation: Any, span: Span, now: int) -> bool:
+    """Whether none of the windows in the range can be too old.
+
+    None lies a timespan or more before the newest, which is in the range or
+    before the present.
+    """
+    start, stop = span.windows(aggregation)
+    return (
+        aggregation.timespan is not None
+        and start is not None
+        and stop is not None
+        and start > max(stop, now) - schema.ns_of(aggregation.timespan)
+    )
+
+
+def _is_offered(policy: Any, aggregation: Any) -> bool:
+    """Whether an archive policy has an aggregation.
+
+    Gnocchi's other drivers never store others, so they are empty series.
+    """
     return (
         any(
             d.granularity == aggregation.granularity for d in policy.definition
         )
         and aggregation.method in policy.aggregation_methods
     )
+
+
+def _query(bucket: str, aggregation: Any, finest: Any) -> query.Query:
+    """What is asked for an aggregation, without a range."""
+    method, granularity, _timespan = aggregation
+    every = schema.ns_of(granularity)
+    if methods.is_pushed_down(method):
+        return query.Windows(bucket, every=every, function=method)
+    if rates.has_ends(method, granularity, finest):
+        return query.RateEnds(bucket, every=every)
+    return query.Points(bucket)
+
+
+def _is_unbounded(
+    aggregation: Any, retention: int, span: Span, now: int
+) -> bool:
+    """Whether a read could meet far more windows than it may answer.
+
+    True if the range begins long before the definition's timespan does while
+    the bucket still has points there. The newest point bounds it then.
+
+    :param retention: of the bucket, ns; 0 for ever.
+    """
+    if aggregation.timespan is None:
+        return False
+    timespan = schema.ns_of(aggregation.timespan)
+    start, _stop = span.windows(aggregation)
+    return (retention == 0 or retention > 2 * timespan) and (
+        start is None or start < now - 2 * timespan
+    )
+
+
+def _job(
+    one: Group, span: Span, newest: Mapping[uuid.UUID, int | None]
+) -> Job:
+    windows: dict[Any, tuple[int | None, int | None]] = {}
+    read_from: dict[Any, int] = {}
+    starts: list[Any] = []
+    for a in one.aggregations:
+        start, stop = span.windows(a)
+        if a in one.unbounded:
+            times = [newest[m.id] for m in one.metrics]
+            oldest = min(
+                (_oldest(a, time) for time in times if time is not None),
+                default=0,
+            )
+            start = read_from[a] = max(start or 0, oldest)
+        windows[a] = start, stop
+        if start is not None and methods.is_rate(a.method):
+            start -= schema.ns_of(a.granularity)
+        starts.append(start)
+    stops: list[Any] = [stop for _start, stop in windows.values()]
+    return Job(
+        dataclasses.replace(
+            one.query,
+            start=None if None in starts else max(min(starts), 0),
+            stop=None if None in stops else max(stops),
+        ),
+        one.aggregations,
+        one.metrics,
+        windows,
+        read_from,
+    )
+
+
+def _oldest(aggregation: Any, newest: int) -> int:
+    """Start of the oldest window to be answered.
+
+    :param newest: time of the newest point.
+    """
+    every = schema.ns_of(aggregation.granularity)
+    timespan = schema.ns_of(aggregation.timespan)
+    if not methods.is_pushed_down(aggregation.method):
+        # Not each window with a point has a deviation or a rate, so that
+        # of the newest point often has none yet.
+        timespan += 8 * every
+    return schema.floor(newest - timespan, every)

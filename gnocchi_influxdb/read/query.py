@@ -9,88 +9,257 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What is asked of InfluxDB, in its two languages (pure)."""
+"""What is asked of InfluxDB, in its two languages (pure).
+
+Each kind of query is a class, and knows how it is rendered, which way to its
+answer is the quicker one, and how its rows become windows of an aggregation.
+"""
 
 import dataclasses
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
-from gnocchi_influxdb.rollups import rollup_response
+from gnocchi_influxdb.aggregation import few_points, rates, windows
+from gnocchi_influxdb.read import cost
+from gnocchi_influxdb.schema import Array
 from gnocchi_influxdb.wire import flux, influxql
 
-#: A read of the points themselves, and of the newest one of each metric.
-POINTS = "points"
-NEWEST = "newest"
 
-#: The first and the last point and the number of points of each window: three
-#: arrays, for `aggregates.rate_from_ends`.
-ENDS = "ends"
-#: What is kept of aggregations, see `rollup_lines`.
-ROLLUPS = "rollups"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Query:
-    """What is asked of a bucket, for whatever metrics.
+    """A question about a bucket and a range, for whatever metrics.
 
-    :ivar what: a window function, `POINTS`, `NEWEST`, `ENDS` or `ROLLUPS`.
+    Equal queries have the same answer, so they are the keys of `coalescing`.
+
     :ivar start: ns since the epoch, None: from the first point.
     :ivar stop: ns since the epoch, exclusive, None: to the last point.
-    :ivar every: length of a window, ns; 0 where there are none.
-    :ivar limit: points of each metric that may be enough; there may be more.
     """
 
     bucket: str
-    what: str
     start: int | None = None
     stop: int | None = None
-    every: int = 0
-    limit: int | None = None
-    #: With `ROLLUPS`, which are asked for, and the fields; and what else is
-    #: asked in the same request, of the time that nothing is kept of yet.
-    blocks: rollup_response.Range | None = None
-    fields: tuple[str, ...] = ()
-    tail: "Query | None" = None
+
+    #: Length of a window, ns; 0 where there are none.
+    every = 0
+    #: Whether it can be rendered, and asked as it is.
+    is_one_request = True
 
     def is_empty(self) -> bool:
         """Whether nothing lies in its range; InfluxDB takes that amiss."""
-        start = 0 if self.start is None else self.start
-        return self.stop is not None and start >= self.stop
+        return self.stop is not None and (self.start or 0) >= self.stop
 
     def flux(self, metrics: Sequence[uuid.UUID]) -> str:
         """The query in Flux."""
-        if self.what == POINTS:
-            return flux.points(self.bucket, metrics, self.start, self.stop)
-        if self.what == NEWEST:
-            return flux.newest(self.bucket, metrics)
+        raise NotImplementedError
+
+    def influxql(
+        self, metrics: Sequence[uuid.UUID], counts: bool = True
+    ) -> tuple[str, str]:
+        """The query in InfluxQL, and the column of its answer.
+
+        :param counts: whether the server can be trusted with a count, see
+            `influxql.windows`.
+        """
+        raise NotImplementedError
+
+    def suits_influxql(self, metrics: int) -> bool:
+        """Whether InfluxQL is the quicker language for so many metrics."""
+        return self._size(metrics).suits_influxql(self.every)
+
+    def few_points(self, metrics: int) -> tuple[int, int]:
+        """Up to how many points to read them first, in InfluxQL.
+
+        :return: points a window that are few, and points of a metric that
+            are too many for the whole range. 0: do not try.
+        """
+        return 0, 0
+
+    def from_points(self, points: Array) -> Any:
+        """The rows of one metric from its points in the range."""
+        raise NotImplementedError
+
+    def windows(
+        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
+    ) -> Array:
+        """Windows of an aggregation from the rows of one metric.
+
+        :param start: of the first window that is wanted, ns.
+        :param stop: end of the last.
+        :return: a structured array, sorted.
+        """
+        raise NotImplementedError
+
+    def windows_of_all(
+        self,
+        aggregation: Any,
+        rows: Sequence[Any],
+        start: int | None,
+        stop: int | None,
+    ) -> tuple[Array, Array]:
+        """Windows of several metrics, one metric behind the other.
+
+        :param rows: of each metric, at least one.
+        :return: a structured array, and for each window the position of its
+            metric in `rows`.
+        """
+        return windows.joined(
+            [self.windows(aggregation, of, start, stop) for of in rows]
+        )
+
+    def _size(self, metrics: int) -> cost.Size:
+        return cost.Size(metrics, self.start, self.stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class Points(Query):
+    """The points themselves: rows are a structured array.
+
+    :ivar limit: points of each metric that are enough, the oldest ones. It
+        holds in InfluxQL; Flux answers all.
+    """
+
+    limit: int | None = None
+
+    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+        return flux.points(self.bucket, metrics, self.start, self.stop)
+
+    def influxql(
+        self, metrics: Sequence[uuid.UUID], counts: bool = True
+    ) -> tuple[str, str]:
+        return (
+            influxql.points(metrics, self.start, self.stop, self.limit),
+            influxql.POINTS,
+        )
+
+    def suits_influxql(self, metrics: int) -> bool:
+        return self.limit is not None or self._size(metrics).is_little
+
+    def few_points(self, metrics: int) -> tuple[int, int]:
+        most = self._size(metrics).most_points()
+        return most, most
+
+    def from_points(self, points: Array) -> Array:
+        return points
+
+    def windows(
+        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
+    ) -> Array:
+        return windows.from_points(aggregation, rows, start, stop)
+
+    def windows_of_all(
+        self,
+        aggregation: Any,
+        rows: Sequence[Any],
+        start: int | None,
+        stop: int | None,
+    ) -> tuple[Array, Array]:
+        if sum(map(len, rows)) > cost.POINTS_TOGETHER:
+            return super().windows_of_all(aggregation, rows, start, stop)
+        return windows.from_points_of_all(aggregation, rows, start, stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class Newest(Query):
+    """The newest point of each metric: rows are an array of one point."""
+
+    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+        return flux.newest(self.bucket, metrics)
+
+    def influxql(
+        self, metrics: Sequence[uuid.UUID], counts: bool = True
+    ) -> tuple[str, str]:
+        return influxql.newest(metrics), "last"
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows(Query):
+    """One value a window: rows are a structured array.
+
+    :ivar every: length of a window, ns; `start` and `stop` are multiples.
+    :ivar function: one of `schema.WINDOW_FUNCTIONS`.
+    """
+
+    every: int = dataclasses.field(kw_only=True)
+    function: str = dataclasses.field(kw_only=True)
+
+    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
         return flux.windows(
             self.bucket,
             metrics,
             self.start,
             self.stop,
             self.every,
-            self.what,
+            self.function,
         )
 
     def influxql(
         self, metrics: Sequence[uuid.UUID], counts: bool = True
     ) -> tuple[str, str]:
-        """The query in InfluxQL, and the column that it answers."""
-        if self.what == POINTS:
-            return (
-                influxql.points(metrics, self.start, self.stop, self.limit),
-                influxql.POINTS,
-            )
-        if self.what == NEWEST:
-            return influxql.newest(metrics), "last"
         return (
             influxql.windows(
                 metrics,
                 self.start,
                 self.stop,
                 self.every,
-                self.what,
+                self.function,
                 counts,
             ),
-            self.what,
+            self.function,
         )
+
+    def few_points(self, metrics: int) -> tuple[int, int]:
+        size = self._size(metrics)
+        most = size.points_a_window()
+        return most, size.limit(self.every, most)
+
+    def from_points(self, points: Array) -> Array:
+        return few_points.aggregate(points, self.every, self.function)
+
+    def windows(
+        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
+    ) -> Array:
+        found: Array = rows
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class RateEnds(Query):
+    """What a rate is computed from: rows are three arrays, `rates.ENDS`.
+
+    It is not rendered itself, but asked as several `Windows`.
+
+    :ivar every: length of a window, ns; `start` and `stop` are multiples.
+    """
+
+    every: int = dataclasses.field(kw_only=True)
+    is_one_request = False
+
+    def end(self, function: str) -> Windows:
+        """The query for one of the three."""
+        return Windows(
+            self.bucket,
+            self.start,
+            self.stop,
+            every=self.every,
+            function=function,
+        )
+
+    def few_points(self, metrics: int) -> tuple[int, int]:
+        size = self._size(metrics)
+        most = size.points_an_end()
+        return most, size.limit(self.every, most)
+
+    def from_points(self, points: Array) -> tuple[Array, ...]:
+        return tuple(
+            few_points.aggregate(points, self.every, function)
+            for function in rates.ENDS
+        )
+
+    def windows(
+        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
+    ) -> Array:
+        # What lies before it was read for the differences only.
+        first, last, count = rows
+        series = rates.from_ends(first, last, count, aggregation)
+        return windows.cut(series.ts, start, None)

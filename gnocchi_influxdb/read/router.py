@@ -13,27 +13,28 @@
 one that is left.
 """
 
-import logging
 import uuid
 from collections.abc import Sequence
 
+import daiquiri
+
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import type_conflicts
-from gnocchi_influxdb.client import client as client_
-from gnocchi_influxdb.read import coalescing, cost
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.client.client import Client
+from gnocchi_influxdb.read.coalescing import Rows
+from gnocchi_influxdb.read.query import Query
 from gnocchi_influxdb.wire import flux_response, influxql_points
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 
-class Languages:
-    """Flux and InfluxQL.
+class Router:
+    """Asks in Flux or in InfluxQL. Threads share it.
 
     :param language: flux, influxql, or auto for the faster one.
     """
 
-    def __init__(self, client: client_.Client, language: str) -> None:
+    def __init__(self, client: Client, language: str) -> None:
         self._client = client
         self._language = language
         # Buckets that /query does not show, and Flux does.
@@ -49,9 +50,7 @@ class Languages:
         """Whether the faster one may be chosen for a bucket."""
         return self._language == "auto" and bucket not in self._flux_only
 
-    def ask(
-        self, query: queries.Query, ids: Sequence[uuid.UUID]
-    ) -> coalescing.Rows:
+    def ask(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         """Answer one query; metrics without any rows are absent.
 
         :raises InfluxDBError: there is no whole answer.
@@ -88,7 +87,7 @@ class Languages:
                 ) from None
         return self._in_flux(query, ids)
 
-    def _prefers_influxql(self, query: queries.Query, metrics: int) -> bool:
+    def _prefers_influxql(self, query: Query, metrics: int) -> bool:
         if self._language != "auto":
             return self._language == "influxql"
         if not self._client.capabilities.flux:
@@ -96,11 +95,9 @@ class Languages:
             return True
         if query.bucket in self._flux_only:
             return False
-        return cost.takes_influxql(query, metrics)
+        return query.suits_influxql(metrics)
 
-    def _in_influxql(
-        self, query: queries.Query, ids: Sequence[uuid.UUID]
-    ) -> coalescing.Rows:
+    def _in_influxql(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         statement, column = query.influxql(
             ids, self._client.capabilities.counts
         )
@@ -108,9 +105,7 @@ class Languages:
         (answer,) = influxql_points.parse_influxql(body, [[column]])
         return answer[column]
 
-    def _in_flux(
-        self, query: queries.Query, ids: Sequence[uuid.UUID]
-    ) -> coalescing.Rows:
+    def _in_flux(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         if self._conflicts.other_types(query.bucket):
             # Flux would leave out the later shards without a word.
             if self._language == "flux":

@@ -20,7 +20,6 @@ from typing import Any
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, rates
-from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.rollups import rollup_lines, rollup_response, rollups
 
 # For fewer blocks it is not worth a request: of each metric, and of all.
@@ -60,7 +59,7 @@ def _least_granularity(granularities: list[int], from_points: bool) -> int:
     return finest if from_points else rates.DENSE * finest
 
 
-def split(job: plan.Job, now: int) -> list[rollups.Rolled]:
+def split(job: Any, now: int) -> list[rollups.Rolled]:
     """A read for each granularity of a job.
 
     :param now: ns since the epoch.
@@ -84,7 +83,7 @@ def split(job: plan.Job, now: int) -> list[rollups.Rolled]:
 
 
 def _blocks(
-    job: plan.Job,
+    job: Any,
     aggregations: list[Any],
     start: int | None,
     stop: int | None,

@@ -21,10 +21,10 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.client import client
-from gnocchi_influxdb.read import query as queries
 from gnocchi_influxdb.rollups import rollup_lines, rollup_response
 from gnocchi_influxdb.wire import influxql
 
@@ -34,6 +34,25 @@ _PAUSE = 300  # s
 _REQUEST = 4 << 20  # bytes
 # Somebody waits who has his answer already, so not for long, seconds.
 _TIMEOUT = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RollupQuery:
+    """What is kept of some aggregations of whatever metrics.
+
+    :ivar fields: of the aggregations.
+    :ivar tail: a query that is asked in the same request, of the time that
+        nothing is kept of yet.
+    """
+
+    bucket: str
+    blocks: rollup_response.Range
+    fields: tuple[str, ...]
+    tail: Any = None
+
+    def is_empty(self) -> bool:
+        """As other queries."""
+        return False
 
 
 class Store:
@@ -57,7 +76,7 @@ class Store:
         return self._enabled and time.monotonic() >= self._paused_until
 
     def ask(
-        self, query: queries.Query, metrics: Sequence[uuid.UUID]
+        self, query: RollupQuery, metrics: Sequence[uuid.UUID]
     ) -> dict[uuid.UUID, rollup_response.Kept]:
         """What is kept of some metrics, and what the query's tail asks for.
 
@@ -82,11 +101,9 @@ class Store:
             return {}
 
     def _ask(
-        self, query: queries.Query, metrics: Sequence[uuid.UUID]
+        self, query: RollupQuery, metrics: Sequence[uuid.UUID]
     ) -> dict[uuid.UUID, rollup_response.Kept]:
         blocks = query.blocks
-        if blocks is None:
-            raise ValueError("no range")
         statement = _statement(
             metrics, query.fields, blocks.first - blocks.reach, blocks.stop
         )

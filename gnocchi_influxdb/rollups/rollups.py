@@ -17,6 +17,7 @@ See `rollup_lines` for what is kept and when it counts.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import uuid
 from collections.abc import Iterator
@@ -27,9 +28,12 @@ import numpy.typing
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import windows
-from gnocchi_influxdb.read import plan
-from gnocchi_influxdb.read import query as queries
-from gnocchi_influxdb.rollups import rollup_gaps, rollup_lines, rollup_response
+from gnocchi_influxdb.rollups import (
+    rollup_gaps,
+    rollup_lines,
+    rollup_response,
+    rollup_store,
+)
 
 Array = numpy.typing.NDArray[Any]
 
@@ -45,23 +49,25 @@ class Rolled:
     :param now: when the read began, ns since the epoch.
     :ivar kept: what was kept, by metric, once it is known.
     :ivar gaps: what `find_gaps` has found.
+    :ivar rows: what was read of the gaps.
     """
 
     def __init__(
         self,
-        job: plan.Job,
+        job: Any,
         aggregations: list[Any],
         blocks: rollup_response.Range,
         start: int,
         stop: int | None,
         now: int,
     ) -> None:
-        self.bucket = job.bucket
+        self.bucket = job.query.bucket
         self.metrics = job.metrics
         self.aggregations = tuple(aggregations)
         self.kept: dict[uuid.UUID, rollup_response.Kept] = {}
-        self.gaps: list[plan.Job] = []
-        self._what = job.what
+        self.gaps: list[Any] = []
+        self.rows: dict[Any, dict[uuid.UUID, Any]] = {}
+        self._job = job
         self._blocks = blocks
         self._range = rollup_gaps.Gaps(blocks, stop, now)
         self._windows = self._range.windows
@@ -72,7 +78,7 @@ class Rolled:
         }
         self._positions = {m.id: i for i, m in enumerate(self.metrics)}
         # With the start of each, and its end.
-        self._gaps: list[tuple[int, int | None, plan.Job]] = []
+        self._gaps: list[tuple[int, int | None, Any]] = []
         self._groups: list[rollup_gaps.Group] = []
         # Of each aggregation, shape (metrics, windows).
         self._values: dict[Any, Array] = {}
@@ -81,38 +87,40 @@ class Rolled:
             None if stop is None else (stop - blocks.first) // blocks.every,
         )
 
-    def query(self) -> queries.Query:
+    def query(self) -> rollup_store.RollupQuery:
         """What asks for what is kept, and for what is newer."""
-        return queries.Query(
+        return rollup_store.RollupQuery(
             self.bucket,
-            queries.ROLLUPS,
-            blocks=self._blocks,
-            fields=tuple(self._fields.values()),
-            tail=self._tail(),
+            self._blocks,
+            tuple(self._fields.values()),
+            self._tail(),
         )
 
-    def _tail(self) -> queries.Query | None:
+    def _tail(self) -> Any:
         start = self._range.tail
         # Three reads are not worth it before it is known how many points
         # there are. Nor is a read in InfluxQL of many.
         if (
             start is None
-            or self._what == queries.ENDS
+            or not self._job.query.is_one_request
             or self._blocks.every > rollup_lines.DAY
         ):
             return None
-        job = self._part(start, self._range.end, [])
-        return job.query()
+        return self._part(start, self._range.end, []).query
 
-    def _part(
-        self, start: int, stop: int | None, metrics: list[Any]
-    ) -> plan.Job:
-        part = plan.Job(self.bucket, self._what, self.aggregations, metrics)
-        part.start = max(start - self._blocks.reach, 0)
-        part.stop = stop
-        return part
+    def _part(self, start: int, stop: int | None, metrics: list[Any]) -> Any:
+        return dataclasses.replace(
+            self._job,
+            query=dataclasses.replace(
+                self._job.query,
+                start=max(start - self._blocks.reach, 0),
+                stop=stop,
+            ),
+            aggregations=self.aggregations,
+            metrics=metrics,
+        )
 
-    def find_gaps(self) -> list[plan.Job]:
+    def find_gaps(self) -> list[Any]:
         """The parts that are not kept and still to be read."""
         groups: dict[bytes, rollup_gaps.Group] = {}
         computed = numpy.zeros(
@@ -135,6 +143,7 @@ class Rolled:
             gaps = {(self._blocks.first, self._range.end): list(self.metrics)}
         for (start, stop), metrics in gaps.items():
             part = self._part(start, stop, metrics)
+            self.rows[part] = {}
             self._gaps.append((start, stop, part))
             self.gaps.append(part)
         return [
@@ -143,9 +152,7 @@ class Rolled:
             if not self._is_in_tail(start, stop, part)
         ]
 
-    def _is_in_tail(
-        self, start: int, stop: int | None, part: plan.Job
-    ) -> bool:
+    def _is_in_tail(self, start: int, stop: int | None, part: Any) -> bool:
         """Whether a part was asked for together with what is kept."""
         tail = self._range.tail
         if tail is None or start < tail or stop != self._range.end:
@@ -155,7 +162,7 @@ class Rolled:
             if kept is None or kept.tail is None:
                 return False
             if len(kept.tail):
-                part.rows[metric.id] = kept.tail
+                self.rows[part][metric.id] = kept.tail
         return True
 
     def seen(self) -> Iterator[uuid.UUID]:
@@ -164,8 +171,8 @@ class Rolled:
             # Nothing is kept of others.
             if kept.computed.any():
                 yield metric
-        for part in self.gaps:
-            yield from part.rows
+        for rows in self.rows.values():
+            yield from rows
 
     def series(self, aggregation: Any) -> list[Array]:
         """Windows of each of the metrics: structured arrays."""
@@ -206,12 +213,13 @@ class Rolled:
             if stop is not None and stop != self._range.end:
                 end = (stop - blocks.first) // blocks.every
             values[owners, first:end] = numpy.nan
-            if not gap.rows:
+            rows = self.rows[gap]
+            if not rows:
                 continue
-            read, whose = windows.compute_all(
-                aggregation, gap.what, list(gap.rows.values()), start, stop
+            read, whose = gap.query.windows_of_all(
+                aggregation, list(rows.values()), start, stop
             )
-            owner = numpy.array([self._positions[m] for m in gap.rows])[whose]
+            owner = numpy.array([self._positions[m] for m in rows])[whose]
             times = read["timestamps"].view("int64")
             inside = times < blocks.stop
             position = (times - blocks.first) // blocks.every
@@ -269,9 +277,9 @@ class Rolled:
             self._range.starts[kept.computed > 0][:1]
             for kept in self.kept.values()
         ]
-        for gap in self.gaps:
-            for rows in gap.rows.values():
-                of_one = rows[0] if self._what == queries.ENDS else rows
+        for of_gap in self.rows.values():
+            for rows in of_gap.values():
+                of_one = rows[0] if isinstance(rows, tuple) else rows
                 found.append(of_one["timestamps"][:1].view("int64"))
         return int(numpy.concatenate([*found, [self._blocks.stop]]).min())
 

@@ -24,8 +24,7 @@ from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.cli.migrate import history, source
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.maintenance import names
-from gnocchi_influxdb.read import fetcher
-from gnocchi_influxdb.read.query import POINTS, Query
+from gnocchi_influxdb.read import coalescing, fetcher, query
 from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import writer
@@ -97,7 +96,7 @@ class Transfer:
         self._buckets = buckets
         self._batch_size = conf.influxdb_batch_size
         self._timeout = conf.influxdb_timeout
-        self._asker = fetcher.Asker(
+        self._fetcher = fetcher.Fetcher(
             client,
             buckets,
             conf.influxdb_query_language,
@@ -187,10 +186,10 @@ class Transfer:
 
     def stored(
         self, policy: Any, ids: Sequence[uuid.UUID], start: int, stop: int
-    ) -> fetcher.Rows:
+    ) -> coalescing.Rows:
         """Points that are in InfluxDB already."""
-        query = Query(self._buckets.name(policy), POINTS, start, stop)
-        (rows,) = self._asker.ask([(query, ids)])
+        asked = query.Points(self._buckets.name(policy), start, stop)
+        (rows,) = self._fetcher.fetch([(asked, ids)])
         return rows
 
     def _leave_occupied(

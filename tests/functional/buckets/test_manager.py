@@ -22,7 +22,7 @@ from stack import free_port
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import manager, shards
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.read import query
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import disk, helpers, proxy
 from tests.support.helpers import NS, T0, metric, policy, read, recent, write
@@ -591,7 +591,7 @@ def test_threads_learn_at_once_that_there_is_no_influxql(
     m, _ = hand_made
     driver = InfluxDBStorage(make_conf(influxdb_org=second_org).storage)
     write(driver, {m: {T0: 5.0}}, indexer_driver)
-    languages = driver._asker._languages
+    languages = driver._reader._fetcher._router
     in_influxql = languages._in_influxql
     barrier = threading.Barrier(4)
 
@@ -605,14 +605,12 @@ def test_threads_learn_at_once_that_there_is_no_influxql(
                 time.sleep(0.2)
 
     monkeypatch.setattr(languages, "_in_influxql", together)
-    query = queries.Query(
-        driver.buckets.name(m.archive_policy), queries.POINTS, T0, T0 + NS
-    )
+    asked = query.Points(driver.buckets.name(m.archive_policy), T0, T0 + NS)
     answers = []
 
     def ask():
         try:
-            answers.append(list(languages.ask(query, [m.id])))
+            answers.append(list(languages.ask(asked, [m.id])))
         except Exception as e:
             answers.append(e)
 

@@ -22,10 +22,9 @@ import pytest
 from gnocchi import storage
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.aggregation import few_points
 from gnocchi_influxdb.client import clock as clocks
 from gnocchi_influxdb.client.client import Client
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.rollups import (
     rollup_lines,
     rollup_response,
@@ -167,11 +166,10 @@ def kept_fields(server, driver, a_metric):
 def when_kept(driver, a_metric, method, start, every=HOUR):
     """When the computing of a block began."""
     field = rollup_lines.field(method, every)
-    query = queries.Query(
+    query = rollup_store.RollupQuery(
         driver.buckets.name(a_metric.archive_policy),
-        queries.ROLLUPS,
-        blocks=rollup_response.Range(every, start, 1, 0),
-        fields=(field,),
+        rollup_response.Range(every, start, 1, 0),
+        (field,),
     )
     kept = driver._rollups.ask(query, [a_metric.id])[a_metric.id]
     return int(kept.computed[0])
@@ -425,7 +423,7 @@ def test_what_is_newer_may_fail(
 
     monkeypatch.setattr(influxql, "windows", wrong)
     # All that is left is to read the points.
-    monkeypatch.setattr(few_points, "limit", lambda *_: 10**6)
+    monkeypatch.setattr(cost.Size, "limit", lambda *_: 10**6)
     statements.clear()
     assert read_all(keeping, *window) == first
     assert "no_such_function" in statements[0]

@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods, windows
-from gnocchi_influxdb.read import query
+from gnocchi_influxdb.aggregation import windows
 
 METHODS = ["std", "median", "95pct"]
 METHODS += [f"rate:{method}" for method in (*METHODS, "mean", "count", "max")]
@@ -51,10 +50,9 @@ def both(method, metrics, start=None, stop=None):
     """By metric: at once, and one after the other."""
     a = aggregation(method)
     of_all = [series(points) for points in metrics]
-    found, owners = windows.compute_all(a, query.POINTS, of_all, start, stop)
+    found, owners = windows.from_points_of_all(a, of_all, start, stop)
     return [rows(found[owners == i]) for i in range(len(metrics))], [
-        rows(windows.compute(a, query.POINTS, of, start, stop))
-        for of in of_all
+        rows(windows.from_points(a, of, start, stop)) for of in of_all
     ]
 
 
@@ -96,23 +94,9 @@ def test_neighbours_do_not_meet(method):
     assert [len(of_one) for of_one in each] == [1, 1, 0, 1]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_very_many_are_not_put_together(method, monkeypatch):
-    metrics = [{15: 1.0, 19: 2.0}, {12: 7.0, 14: 8.0, 15: 9.0}]
-    at_once, _ = both(method, metrics)
-    monkeypatch.setattr(windows, "_TOGETHER", 4)
-    monkeypatch.delattr(methods, "compute_all")
-    assert_alike(*both(method, metrics))
-    assert_alike(at_once, both(method, metrics)[0])
-
-
-def test_what_the_server_has_computed_is_joined():
-    found, owners = windows.compute_all(
-        aggregation("mean"),
-        "mean",
-        [series({0: 1.0, 10: 2.0}), series({10: 3.0})],
-        None,
-        None,
+def test_windows_of_several_metrics_are_joined():
+    found, owners = windows.joined(
+        [series({0: 1.0, 10: 2.0}), series({10: 3.0})]
     )
     assert rows(found) == [(0, 1.0), (10 * NS, 2.0), (10 * NS, 3.0)]
     assert owners.tolist() == [0, 0, 1]

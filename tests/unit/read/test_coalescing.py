@@ -44,6 +44,20 @@ class Server:
         return {i: (key, i) for i in ids if i != IDS[13]}
 
 
+class Loader(coalescing.Coalescer):
+    """Asks a server whenever it is a call's turn."""
+
+    def __init__(self, a_server, largest, at_once):
+        super().__init__(largest, at_once)
+        self.server = a_server
+
+    def load(self, key, ids):
+        with self.join(key, ids) as turn:
+            if turn.leads:
+                turn.answer(self.server(key, turn.all_ids))
+        return turn.rows
+
+
 class Caller(threading.Thread):
     def __init__(self, a_loader, key, ids):
         super().__init__()
@@ -83,14 +97,14 @@ def server():
 
 
 def test_a_lone_call_leaves_at_once(server):
-    one = coalescing.Loader(server, 100, 1)
+    one = Loader(server, 100, 1)
     assert one.load("k", IDS[:2]) == {i: ("k", i) for i in IDS[:2]}
     assert one.load("k", IDS[12:14]) == {IDS[12]: ("k", IDS[12])}
     assert server.asked == [("k", IDS[:2]), ("k", IDS[12:14])]
 
 
 def test_those_that_wait_are_answered_together(server):
-    one = coalescing.Loader(server, 100, 2)
+    one = Loader(server, 100, 2)
     gate = server.hold("first")
     first = [Caller(one, "first", [i]) for i in IDS[:2]]
     for _ in first:
@@ -110,7 +124,7 @@ def test_those_that_wait_are_answered_together(server):
 
 
 def test_a_question_never_gets_too_large(server):
-    one = coalescing.Loader(server, 10, 1)
+    one = Loader(server, 10, 1)
     gate = server.hold("first")
     first = Caller(one, "first", IDS[:1])
     server.arrived.acquire(timeout=30)
@@ -128,7 +142,7 @@ def test_a_question_never_gets_too_large(server):
 
 
 def test_one_metric_wanted_by_several_is_asked_for_once(server):
-    one = coalescing.Loader(server, 10, 1)
+    one = Loader(server, 10, 1)
     gate = server.hold("first")
     first = Caller(one, "first", IDS[:1])
     server.arrived.acquire(timeout=30)
@@ -142,7 +156,7 @@ def test_one_metric_wanted_by_several_is_asked_for_once(server):
 
 
 def test_another_question_does_not_wait(server):
-    one = coalescing.Loader(server, 100, 1)
+    one = Loader(server, 100, 1)
     gate = server.hold("slow")
     slow = Caller(one, "slow", IDS[:1])
     server.arrived.acquire(timeout=30)
@@ -152,7 +166,7 @@ def test_another_question_does_not_wait(server):
 
 
 def test_an_error_reaches_those_it_concerns(server):
-    one = coalescing.Loader(server, 3, 1)
+    one = Loader(server, 3, 1)
     gate = server.hold("bad")
     first = Caller(one, "bad", IDS[:1])
     server.arrived.acquire(timeout=30)
@@ -172,7 +186,7 @@ def test_an_error_reaches_those_it_concerns(server):
 
 
 def test_many_threads(server):
-    one = coalescing.Loader(server, 7, 3)
+    one = Loader(server, 7, 3)
     callers = [
         Caller(one, f"key{n % 3}", [IDS[14 + n % 50]]) for n in range(300)
     ]

@@ -11,13 +11,11 @@
 # under the License.
 """Which language and which read, by what was measured."""
 
-import dataclasses
 import time
 
 import pytest
 
-from gnocchi_influxdb.read import cost
-from gnocchi_influxdb.read import query as queries
+from gnocchi_influxdb.read import cost, query
 
 HOUR = 3600 * 10**9
 DAY = 24 * HOUR
@@ -29,69 +27,95 @@ def now(monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: NOW)
 
 
-def query(what, days, every=HOUR, stop=None):
-    start = None if days is None else int(NOW - days * DAY)
-    return queries.Query("b", what, start, stop, every)
+def points(days, every=0, stop=None, limit=None):
+    return query.Points("b", start_of(days), stop, limit)
+
+
+def newest(days, every=0, stop=None):
+    return query.Newest("b")
+
+
+def mean(days, every=HOUR, stop=None):
+    return query.Windows(
+        "b", start_of(days), stop, every=every, function="mean"
+    )
+
+
+def ends(days, every=HOUR, stop=None):
+    return query.RateEnds("b", start_of(days), stop, every=every)
+
+
+def start_of(days):
+    return None if days is None else int(NOW - days * DAY)
 
 
 @pytest.mark.parametrize("stop", [None, NOW])
 @pytest.mark.parametrize(
-    ("what", "days", "metrics", "influxql"),
+    ("kind", "days", "metrics", "influxql"),
     [
-        ("mean", 30, 1, True),
-        ("mean", 60, 1, True),
-        ("mean", 61, 1, False),
-        ("mean", None, 4, True),
-        ("mean", 30, 50, False),
-        ("mean", None, 50, False),
-        ("mean", 15 / 24, 50, True),
-        ("mean", 16 / 24, 50, False),
-        (queries.POINTS, 1, 50, True),
-        (queries.POINTS, 30, 50, False),
-        (queries.POINTS, 60, 1, True),
-        (queries.POINTS, 61, 1, False),
-        (queries.POINTS, None, 1, False),
-        (queries.NEWEST, None, 50, False),
+        (mean, 30, 1, True),
+        (mean, 60, 1, True),
+        (mean, 61, 1, False),
+        (mean, None, 4, True),
+        (mean, 30, 50, False),
+        (mean, None, 50, False),
+        (mean, 15 / 24, 50, True),
+        (mean, 16 / 24, 50, False),
+        (points, 1, 50, True),
+        (points, 30, 50, False),
+        (points, 60, 1, True),
+        (points, 61, 1, False),
+        (points, None, 1, False),
+        (newest, None, 4, True),
+        (newest, None, 50, False),
     ],
 )
-def test_language(what, days, metrics, influxql, stop):
-    every = 0 if what in (queries.POINTS, queries.NEWEST) else HOUR
-    asked = query(what, days, every, stop)
-    assert cost.takes_influxql(asked, metrics) is influxql
+def test_language(kind, days, metrics, influxql, stop):
+    assert kind(days, stop=stop).suits_influxql(metrics) is influxql
 
 
 def test_language_of_limited_points():
-    asked = dataclasses.replace(query(queries.POINTS, None, 0), limit=5)
-    assert cost.takes_influxql(asked, 50)
+    assert points(None, limit=5).suits_influxql(50)
 
 
 @pytest.mark.parametrize(
-    ("what", "days", "metrics", "most"),
+    ("kind", "days", "metrics", "most"),
     [
-        (queries.POINTS, 60, 1, 0),
-        (queries.POINTS, 61, 1, 200000),
-        (queries.POINTS, None, 4, 50000),
-        (queries.POINTS, None, 5, 0),
-        ("mean", None, 1, 0),
+        (points, 60, 1, 0),
+        (points, 61, 1, 200000),
+        (points, None, 4, 50000),
+        (points, None, 5, 0),
+        (newest, None, 1, 0),
     ],
 )
-def test_points_that_influxql_may_have(what, days, metrics, most):
-    assert cost.most_points(query(what, days), metrics) == most
+def test_points_that_influxql_may_have(kind, days, metrics, most):
+    assert kind(days).few_points(metrics) == (most, most)
 
 
 @pytest.mark.parametrize(
-    ("what", "days", "metrics", "points"),
+    ("kind", "days", "metrics", "few"),
     [
-        ("mean", 30, 1, True),
-        ("mean", 1, 50, True),
-        ("mean", 30, 50, False),
-        (queries.ENDS, 30, 1, True),
-        (queries.ENDS, 0.25, 50, True),
-        (queries.ENDS, 1, 50, False),
-        (queries.POINTS, 1, 1, False),
+        (mean, 30, 1, 6),
+        (mean, 1, 50, 2),
+        (mean, 30, 50, 0),
+        (ends, 30, 1, 16),
+        (ends, 0.25, 50, 16),
+        (ends, 1, 50, 0),
     ],
 )
-def test_points_instead_of_windows(what, days, metrics, points):
-    every = 0 if what == queries.POINTS else HOUR
-    asked = query(what, days, every)
-    assert bool(cost.points_a_window(asked, metrics)) is points
+def test_points_instead_of_windows(kind, days, metrics, few):
+    found, limit = kind(days).few_points(metrics)
+    assert found == few
+    # Each window may have so many, and then there may be one more.
+    assert limit == min(few * days * 24 + 1, 20000)
+
+
+def test_limit_grows_with_the_windows():
+    few, many = cost.Size(1, 0, 70), cost.Size(1, 0, 700)
+    assert 2 * 10 < few.limit(7, 2) < many.limit(7, 2) < many.limit(7, 3)
+    # One window and no bounds have a limit as well.
+    assert cost.Size(1, 0, 7).limit(7, 1) > 1
+    most = cost.Size(1, None, None).limit(7, 1)
+    assert most >= many.limit(7, 2)
+    assert cost.Size(1, 0, None).limit(7, 1) == most
+    assert cost.Size(1, None, 7).limit(7, 9) == most

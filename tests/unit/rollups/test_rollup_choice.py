@@ -101,11 +101,8 @@ def jobs(a_policy):
         [aggregations, *by_granularity], map(GRANULARITY, aggregations)
     ):
         start = NOW - 200 * int(finest / numpy.timedelta64(1, "ns"))
-        reads = plan.Plan(
-            Buckets(),
-            dict.fromkeys(metrics, wanted),
-            span.Span(start, NOW, None),
-            NOW,
+        asked = span.Span(start, NOW, None)
+        groups = plan.group(
+            Buckets(), dict.fromkeys(metrics, wanted), asked, NOW
         )
-        reads.bound({m.id: NOW for m in metrics})
-        yield from reads.jobs
+        yield from plan.make(groups, asked, {m.id: NOW for m in metrics})

@@ -1,0 +1,160 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Leaving out the windows that are too old to be answered.
+
+A definition of an archive policy has a timespan, and Gnocchi's other drivers
+delete a window that lies a timespan or more before the newest one. Here the
+points are there for longer, so what is too old is cut off; and where the
+newest window lies behind the range, it has to be found first.
+"""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import numpy
+
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.aggregation import methods, windows
+from gnocchi_influxdb.aggregation.span import Span
+from gnocchi_influxdb.read import plan
+from gnocchi_influxdb.read.fetcher import Fetcher
+
+
+class Truncation:
+    """Cuts off what is too old in the answers of one call.
+
+    :param now: ns since the epoch.
+    :param jobs: the reads of the call.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, span: Span, now: int, jobs: Iterable[plan.Job]
+    ) -> None:
+        self._fetcher = fetcher
+        self._span = span
+        self._now = now
+        # By metric and aggregation, start of the first window that was read.
+        self._read_from: dict[tuple[uuid.UUID, Any], int] = {}
+        # Aggregations of which nothing that was asked for can be too old.
+        self._recent: set[Any] = set()
+        for job in jobs:
+            for a in job.aggregations:
+                if plan.is_recent(a, span, now):
+                    self._recent.add(a)
+                if a in job.read_from:
+                    start = job.read_from[a]
+                    self._read_from.update(
+                        ((m.id, a), start) for m in job.metrics
+                    )
+
+    def may_be_outdated(self, series: Any) -> bool:
+        """Whether a window may lie too far behind one not asked for.
+
+        If so, `truncated` has to know the newest point of the metric.
+        """
+        return (
+            self._span.stop is not None
+            and len(series) > 0
+            and self.may_cut(series.aggregation)
+            and _time(series.first)
+            <= self._now - schema.ns_of(series.aggregation.timespan)
+        )
+
+    def may_cut(self, aggregation: Any) -> bool:
+        """Whether anything that was asked for can be too old."""
+        return (
+            aggregation.timespan is not None
+            and aggregation not in self._recent
+        )
+
+    def truncated(self, metric: Any, series: Any, newest: int | None) -> Any:
+        """A series without what lies a timespan or more before its newest.
+
+        :param series: carbonara.AggregatedTimeSerie of an aggregation that
+            `may_cut`; it may be changed.
+        :param newest: time (ns) of the newest point of the metric; None if
+            there is none, or it need not be known.
+        """
+        aggregation = series.aggregation
+        start = self._read_from.get((metric.id, aggregation))
+        if start is None and not len(series):
+            return series
+        known = last = _time(series.last) if len(series) else 0
+        if newest is not None and (
+            not len(series)
+            or self.may_be_outdated(series)
+            # What was read begins where the newest point of all has it
+            # begin, and it may be another one that lies behind the range.
+            or self._begins_late(series, start)
+        ):
+            last = self._newest_window(metric, aggregation, known, newest)
+        oldest = last - schema.ns_of(aggregation.timespan)
+        if (
+            start is not None
+            and start > max(oldest, 0)
+            and not methods.is_pushed_down(aggregation.method)
+        ):
+            series = self._read_again(metric, aggregation, max(oldest, 0))
+        series.truncate(numpy.datetime64(oldest, "ns"))
+        return series
+
+    def _begins_late(self, series: Any, start: int | None) -> bool:
+        """Whether its points were read from `start` on, and that is late."""
+        timespan = schema.ns_of(series.aggregation.timespan)
+        return (
+            self._span.stop is not None
+            and start is not None
+            and start > max(_time(series.last) - timespan, 0)
+            and not methods.is_pushed_down(series.aggregation.method)
+        )
+
+    def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:
+        """A series that begins earlier than its newest point let expect."""
+        every = schema.ns_of(aggregation.granularity)
+        first, stop = self._span.windows(aggregation)
+        series = methods.empty(aggregation)
+        # One window more, for the difference of the first point.
+        start = max(schema.floor(oldest, every) - every, 0)
+        if stop is None or start < stop:
+            points = self._fetcher.points(metric, start, stop)
+            series.ts = windows.from_points(aggregation, points, first, stop)
+        return series
+
+    def _newest_window(
+        self, metric: Any, aggregation: Any, known: int, newest: int
+    ) -> int:
+        """Start of the newest window of a series that has a value.
+
+        :param known: start of one that has.
+        :param newest: time of the newest point.
+        """
+        every = schema.ns_of(aggregation.granularity)
+        start = schema.floor(newest, every)
+        if methods.is_pushed_down(aggregation.method):
+            return max(start, known)
+        # Not each window with a point has a deviation or a rate: go back
+        # until one has.
+        step = every
+        while start > known:
+            points = self._fetcher.points(metric, max(start - every, 0), None)
+            series = methods.compute(points, aggregation)
+            if len(series):
+                return max(_time(series.last), known)
+            step *= 8
+            # What is known is the last to be looked behind.
+            start = max(start - step, min(known + every, start - every))
+        return known
+
+
+def _time(timestamp: Any) -> int:
+    return int(timestamp.astype("datetime64[ns]").astype("int64"))
