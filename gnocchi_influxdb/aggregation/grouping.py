@@ -68,7 +68,7 @@ class GroupedPoints(carbonara.GroupedTimeSeries):  # type: ignore[misc]
 
 
 class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
-    """The same of several metrics at once.
+    """Points of several metrics at once, by the rules of `GroupedPoints`.
 
     A method takes carbonara 70 us for a few points, which is what there is of
     each of a hundred metrics. So their windows are numbered as if they lay

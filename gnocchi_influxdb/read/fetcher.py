@@ -98,7 +98,7 @@ class Fetcher:
             bucket = self._buckets.name(metric.archive_policy)
             ids.setdefault(bucket, []).append(metric.id)
         for rows in self.fetch(
-            [(query.Newest(bucket), some) for bucket, some in ids.items()]
+            [(query.NewestQuery(bucket), some) for bucket, some in ids.items()]
         ):
             for id_, points in rows.items():
                 times[id_] = int(points["timestamps"][-1].astype("int64"))
@@ -109,7 +109,7 @@ class Fetcher:
     ) -> Array:
         """Points of one metric: a structured array."""
         bucket = self._buckets.name(metric.archive_policy)
-        asked = query.Points(bucket, start, stop)
+        asked = query.PointsQuery(bucket, start, stop)
         (rows,) = self.fetch([(asked, [metric.id])])
         points: Array = rows.get(metric.id, _NO_POINTS)
         return points
@@ -132,7 +132,9 @@ class Fetcher:
         """The rows from few points, or as they are asked for."""
         few, limit = self._few_points(asked, len(ids))
         if few:
-            points = query.Points(asked.bucket, asked.start, asked.stop, limit)
+            points = query.PointsQuery(
+                asked.bucket, asked.start, asked.stop, limit
+            )
             rows = self._router.ask(points, ids)
             if all(len(of_one) < limit for of_one in rows.values()):
                 return {
@@ -140,7 +142,7 @@ class Fetcher:
                     for metric, of_one in rows.items()
                 }
             self._density.note_dense(asked.bucket, asked.every, few)
-        if isinstance(asked, query.RateEnds):
+        if isinstance(asked, query.RateEndsQuery):
             return self._ends(asked, ids)
         return self._router.ask(asked, ids)
 
@@ -156,7 +158,9 @@ class Fetcher:
             return 0, 0
         return few, limit
 
-    def _ends(self, asked: query.RateEnds, ids: Sequence[uuid.UUID]) -> Rows:
+    def _ends(
+        self, asked: query.RateEndsQuery, ids: Sequence[uuid.UUID]
+    ) -> Rows:
         last, count = utils.parallel_map(
             self._router.ask,
             [(asked.end(function), ids) for function in ("last", "count")],

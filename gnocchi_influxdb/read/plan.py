@@ -14,7 +14,7 @@
 What can share a query does: metrics of one bucket with the same method and
 granularity, and all methods that are computed here from the same points.
 
-First `group` says what is asked together, and of which metrics the newest
+First `draft` says what is asked together, and of which metrics the newest
 point has to be known. Then `make` sets the ranges.
 """
 
@@ -31,7 +31,7 @@ from gnocchi_influxdb.read import query
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Group:
+class Draft:
     """Some aggregations of some metrics that one query answers.
 
     :ivar query: what is asked, without a range.
@@ -63,12 +63,12 @@ class Job:
     read_from: Mapping[Any, int]
 
 
-def group(
+def draft(
     buckets: Buckets,
     wanted: Mapping[Any, Sequence[Any]],
     span: Span,
     now: int,
-) -> list[Group]:
+) -> list[Draft]:
     """What is asked together.
 
     :param wanted: {metric: [carbonara.Aggregation]}.
@@ -79,7 +79,7 @@ def group(
     for metric, aggregations in wanted.items():
         key = (id(metric.archive_policy), tuple(aggregations))
         alike.setdefault(key, []).append(metric)
-    groups: dict[Any, Group] = {}
+    drafts: dict[Any, Draft] = {}
     for (_, aggregations), metrics in alike.items():
         policy = metrics[0].archive_policy
         bucket = buckets.name(policy)
@@ -94,23 +94,23 @@ def group(
             unbounded = frozenset(
                 a for a in of_query if _is_unbounded(a, retention, span, now)
             )
-            one = Group(asked, tuple(of_query), [], unbounded)
-            one = groups.setdefault((asked, one.aggregations), one)
+            one = Draft(asked, tuple(of_query), [], unbounded)
+            one = drafts.setdefault((asked, one.aggregations), one)
             one.metrics.extend(metrics)
-    return list(groups.values())
+    return list(drafts.values())
 
 
 def make(
-    groups: Sequence[Group],
+    drafts: Sequence[Draft],
     span: Span,
     newest: Mapping[uuid.UUID, int | None],
 ) -> list[Job]:
     """The reads of one call.
 
-    :param newest: time (ns) of the newest point of each metric of the groups
+    :param newest: time (ns) of the newest point of each metric of the drafts
         with `unbounded` aggregations, None without a point.
     """
-    return [_job(one, span, newest) for one in groups]
+    return [_job(one, span, newest) for one in drafts]
 
 
 def is_recent(aggregation: Any, span: Span, now: int) -> bool:
@@ -146,10 +146,10 @@ def _query(bucket: str, aggregation: Any, finest: Any) -> query.Query:
     method, granularity, _timespan = aggregation
     every = schema.ns_of(granularity)
     if methods.is_pushed_down(method):
-        return query.Windows(bucket, every=every, function=method)
+        return query.WindowsQuery(bucket, every=every, function=method)
     if rates.has_ends(method, granularity, finest):
-        return query.RateEnds(bucket, every=every)
-    return query.Points(bucket)
+        return query.RateEndsQuery(bucket, every=every)
+    return query.PointsQuery(bucket)
 
 
 def _is_unbounded(
@@ -172,7 +172,7 @@ def _is_unbounded(
 
 
 def _job(
-    one: Group, span: Span, newest: Mapping[uuid.UUID, int | None]
+    one: Draft, span: Span, newest: Mapping[uuid.UUID, int | None]
 ) -> Job:
     windows: dict[Any, tuple[int | None, int | None]] = {}
     read_from: dict[Any, int] = {}

@@ -112,7 +112,7 @@ class Query:
 
 
 @dataclasses.dataclass(frozen=True)
-class Points(Query):
+class PointsQuery(Query):
     """The points themselves: rows are a structured array.
 
     :ivar limit: points of each metric that are enough, the oldest ones. It
@@ -160,7 +160,7 @@ class Points(Query):
 
 
 @dataclasses.dataclass(frozen=True)
-class Newest(Query):
+class NewestQuery(Query):
     """The newest point of each metric: rows are an array of one point."""
 
     def flux(self, metrics: Sequence[uuid.UUID]) -> str:
@@ -173,7 +173,7 @@ class Newest(Query):
 
 
 @dataclasses.dataclass(frozen=True)
-class Windows(Query):
+class WindowsQuery(Query):
     """One value a window: rows are a structured array.
 
     :ivar every: length of a window, ns; `start` and `stop` are multiples.
@@ -224,10 +224,10 @@ class Windows(Query):
 
 
 @dataclasses.dataclass(frozen=True)
-class RateEnds(Query):
+class RateEndsQuery(Query):
     """What a rate is computed from: rows are three arrays, `rates.ENDS`.
 
-    It is not rendered itself, but asked as several `Windows`.
+    It is not rendered itself, but asked as several `WindowsQuery`.
 
     :ivar every: length of a window, ns; `start` and `stop` are multiples.
     """
@@ -235,9 +235,9 @@ class RateEnds(Query):
     every: int = dataclasses.field(kw_only=True)
     is_one_request = False
 
-    def end(self, function: str) -> Windows:
+    def end(self, function: str) -> WindowsQuery:
         """The query for one of the three."""
-        return Windows(
+        return WindowsQuery(
             self.bucket,
             self.start,
             self.stop,

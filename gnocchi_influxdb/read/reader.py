@@ -57,14 +57,14 @@ class Reader:
         :raises InfluxDBError: there is no whole answer.
         """
         now = self._buckets.client.clock.now_ns()
-        groups = plan.group(self._buckets, wanted, span, now)
+        drafts = plan.draft(self._buckets, wanted, span, now)
         newest = self._newest(
             metric
-            for group in groups
-            if group.unbounded
-            for metric in group.metrics
+            for draft in drafts
+            if draft.unbounded
+            for metric in draft.metrics
         )
-        planned = plan.make(groups, span, newest)
+        planned = plan.make(drafts, span, newest)
         jobs, rolled = self._split(planned, now)
         found = self._fetch(jobs, rolled)
         answers: Answers = {

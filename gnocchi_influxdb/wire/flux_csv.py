@@ -14,7 +14,7 @@
 All separators of a slice of the body are looked for at once. They give a
 matrix of the bytes of each column, and that is converted as a whole, without
 a Python object a row (numbers of one slice excepted). What is not exactly the
-usual raises `Unusual`: response.py then reads row by row.
+usual raises `Unusual`: `flux_response` then reads row by row.
 """
 
 import functools

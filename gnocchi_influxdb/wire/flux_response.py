@@ -11,9 +11,9 @@
 # under the License.
 """The answer to a Flux query (CSV) as numpy arrays.
 
-csv_columns.py does nearly all of it. Here is what it leaves: whether the
-answer is complete, all else that RFC 4180 and the server allow, and a reason
-where the answer is wrong.
+`flux_csv` reads nearly all answers. This module does the rest: it sees
+whether the answer is complete, reads all else that RFC 4180 and the server
+allow, and gives a reason where the answer is wrong.
 """
 
 import array
@@ -58,10 +58,11 @@ def parse_flux(body: bytes) -> dict[uuid.UUID, series.TimeSeries]:
 
 
 class Stream:
-    """The same of an answer that comes piece by piece.
+    """Reads the answer to a Flux query that comes piece by piece.
 
-    What has come is parsed and let go, so that there is never much more of it
-    than `_PIECE`. All is kept from where it is not the usual.
+    Pieces are parsed as they come, so that there are never many more bytes
+    in memory than `_PIECE`; from the first unusual ones on they are collected
+    and parsed at the end. For one thread.
     """
 
     def __init__(self) -> None:

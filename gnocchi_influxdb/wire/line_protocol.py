@@ -29,7 +29,6 @@ import numpy
 import numpy.typing
 import orjson
 
-# Points up to which it does not pay to look for times that are the same.
 from gnocchi_influxdb.schema import (
     DTYPE,
     FIELD,
@@ -39,6 +38,7 @@ from gnocchi_influxdb.schema import (
     Array,
 )
 
+# Points up to which it does not pay to look for times that are the same.
 _MANY = 1000
 
 # Where the tag is in what a line begins with.

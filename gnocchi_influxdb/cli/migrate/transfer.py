@@ -188,7 +188,7 @@ class Transfer:
         self, policy: Any, ids: Sequence[uuid.UUID], start: int, stop: int
     ) -> coalescing.Rows:
         """Points that are in InfluxDB already."""
-        asked = query.Points(self._buckets.name(policy), start, stop)
+        asked = query.PointsQuery(self._buckets.name(policy), start, stop)
         (rows,) = self._fetcher.fetch([(asked, ids)])
         return rows
 

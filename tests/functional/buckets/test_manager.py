@@ -605,7 +605,9 @@ def test_threads_learn_at_once_that_there_is_no_influxql(
                 time.sleep(0.2)
 
     monkeypatch.setattr(languages, "_in_influxql", together)
-    asked = query.Points(driver.buckets.name(m.archive_policy), T0, T0 + NS)
+    asked = query.PointsQuery(
+        driver.buckets.name(m.archive_policy), T0, T0 + NS
+    )
     answers = []
 
     def ask():

@@ -18,7 +18,7 @@ import re
 import pytest
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.read import cost
+from gnocchi_influxdb.read import query
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import helpers, proxy, version1
 from tests.support.helpers import (
@@ -147,7 +147,8 @@ def test_reads_that_flux_would_be_quicker_for(
     make_conf, influxdb, indexer_driver, days, monkeypatch
 ):
     """InfluxDB answers Flux without what lies behind such a shard."""
-    monkeypatch.setattr(cost, "takes_influxql", lambda *_: False)
+    for kind in query.Query, query.PointsQuery:
+        monkeypatch.setattr(kind, "suits_influxql", lambda *_: False)
     driver = make_driver(make_conf)
     spoiled = Spoiled(driver, influxdb, indexer_driver, "7i", days)
     for method in ("count", "max", "median"):

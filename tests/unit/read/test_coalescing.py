@@ -68,7 +68,7 @@ class Caller(threading.Thread):
     def run(self):
         try:
             self.rows = self.loader.load(self.key, self.ids)
-        except Exception as e:
+        except BaseException as e:
             self.error = e
 
     def result(self):
@@ -183,6 +183,27 @@ def test_an_error_reaches_those_it_concerns(server):
     with pytest.raises(ValueError, match="bad"):
         one.load("bad", IDS[:1])
     assert one.load("k", IDS[:1]) == {IDS[0]: ("k", IDS[0])}
+
+
+def test_an_interrupt_of_the_leader_reaches_all(server):
+    """Whoever waits for it would wait for ever."""
+    one = Loader(server, 100, 1)
+    gate = server.hold("first")
+    first = Caller(one, "first", IDS[:1])
+    server.arrived.acquire(timeout=30)
+    others = [Caller(one, "first", [i]) for i in IDS[1:4]]
+    wait_until(lambda: waiting(one) == 3)
+    one.server = interrupted
+    gate.set()
+    for caller in others:
+        assert caller.result() is None
+        assert isinstance(caller.error, KeyboardInterrupt)
+    assert first.result() == {IDS[0]: ("first", IDS[0])}
+    assert not one._under_way
+
+
+def interrupted(key, ids):
+    raise KeyboardInterrupt
 
 
 def test_many_threads(server):

@@ -28,21 +28,21 @@ def now(monkeypatch):
 
 
 def points(days, every=0, stop=None, limit=None):
-    return query.Points("b", start_of(days), stop, limit)
+    return query.PointsQuery("b", start_of(days), stop, limit)
 
 
 def newest(days, every=0, stop=None):
-    return query.Newest("b")
+    return query.NewestQuery("b")
 
 
 def mean(days, every=HOUR, stop=None):
-    return query.Windows(
+    return query.WindowsQuery(
         "b", start_of(days), stop, every=every, function="mean"
     )
 
 
 def ends(days, every=HOUR, stop=None):
-    return query.RateEnds("b", start_of(days), stop, every=every)
+    return query.RateEndsQuery("b", start_of(days), stop, every=every)
 
 
 def start_of(days):

@@ -59,12 +59,12 @@ MINUTES = policy((60 * 24, 60), (24 * 365, HOUR))
 
 
 def grouped(wanted, start, stop, retention=0):
-    return plan.group(Buckets(retention), wanted, span.Span(start, stop), NOW)
+    return plan.draft(Buckets(retention), wanted, span.Span(start, stop), NOW)
 
 
 def made(wanted, start, stop, newest=None, retention=0):
-    groups = grouped(wanted, start, stop, retention)
-    return plan.make(groups, span.Span(start, stop), newest or {})
+    drafts = grouped(wanted, start, stop, retention)
+    return plan.make(drafts, span.Span(start, stop), newest or {})
 
 
 def test_what_shares_a_query():
@@ -79,12 +79,14 @@ def test_what_shares_a_query():
     start, stop = NOW - 6 * HOUR * NS, NOW
     every = HOUR * NS
     mean, points, ends = made(wanted, start, stop)
-    assert mean.query == query.Windows(
+    assert mean.query == query.WindowsQuery(
         "p", start, stop, every=every, function="mean"
     )
     # A rate has the window before, a deviation has not, and both share.
-    assert points.query == query.Points("p", start, stop)
-    assert ends.query == query.RateEnds("p", start - every, stop, every=every)
+    assert points.query == query.PointsQuery("p", start, stop)
+    assert ends.query == query.RateEndsQuery(
+        "p", start - every, stop, every=every
+    )
     assert [len(job.aggregations) for job in (mean, points, ends)] == [1, 2, 2]
     for job in mean, points, ends:
         assert job.metrics == metrics
@@ -96,7 +98,7 @@ def test_a_rate_of_the_finest_granularity_is_read_from_its_points():
     m = metric(MINUTES)
     wanted = {m: [aggregation(MINUTES, "rate:mean", 60)]}
     (job,) = made(wanted, NOW - 600 * NS, NOW)
-    assert job.query == query.Points("p", NOW - 660 * NS, NOW)
+    assert job.query == query.PointsQuery("p", NOW - 660 * NS, NOW)
 
 
 def test_policies_are_read_by_themselves():
@@ -142,8 +144,8 @@ def test_when_the_newest_point_has_to_be_known(days, retention, is_bounded):
     a = aggregation(MINUTES, "mean", 60)
     start = None if days is None else NOW - days * DAY * NS
     wanted = {m: [a] for m in metrics}
-    (group,) = grouped(wanted, start, None, retention)
-    assert group.unbounded == ({a} if is_bounded else set())
+    (draft,) = grouped(wanted, start, None, retention)
+    assert draft.unbounded == ({a} if is_bounded else set())
     newest = {
         metrics[0].id: NOW - 30 * NS,
         metrics[1].id: NOW - HOUR * NS,

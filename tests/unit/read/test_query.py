@@ -29,7 +29,7 @@ ID = uuid.UUID("5a301761-aaaa-46e2-8900-8b4f6fe6675a")
 
 
 def windows(start=0, stop=100, function="mean"):
-    return query.Windows("b", start, stop, every=EVERY, function=function)
+    return query.WindowsQuery("b", start, stop, every=EVERY, function=function)
 
 
 def array(points):
@@ -47,7 +47,7 @@ def times(found):
 
 
 def test_points_are_rendered():
-    asked = query.Points("b", 5, 7, 9)
+    asked = query.PointsQuery("b", 5, 7, 9)
     # Flux knows no limit.
     assert asked.flux([ID]) == flux.points("b", [ID], 5, 7)
     assert asked.influxql([ID]) == (
@@ -57,7 +57,7 @@ def test_points_are_rendered():
 
 
 def test_newest_is_rendered():
-    asked = query.Newest("b")
+    asked = query.NewestQuery("b")
     assert asked.flux([ID]) == flux.newest("b", [ID])
     assert asked.influxql([ID]) == (influxql.newest([ID]), "last")
 
@@ -74,7 +74,7 @@ def test_windows_are_rendered(function, counts):
 
 
 def test_a_query_has_the_ends_of_rates():
-    ends = query.RateEnds("b", 10, 40, every=EVERY)
+    ends = query.RateEndsQuery("b", 10, 40, every=EVERY)
     assert ends.end("last") == windows(10, 40, "last")
 
 
@@ -91,15 +91,15 @@ def test_a_query_has_the_ends_of_rates():
     ],
 )
 def test_empty_ranges(start, stop, is_empty):
-    assert query.Points("b", start, stop).is_empty() is is_empty
+    assert query.PointsQuery("b", start, stop).is_empty() is is_empty
 
 
 def test_equal_questions_wait_for_each_other():
     """They are the keys of what is under way."""
     assert windows() == windows()
     assert hash(windows()) == hash(windows())
-    assert query.Points("b", 0, 1) != query.Newest("b", 0, 1)
-    assert query.Points("b", 0, 1) != query.Points("b", 0, 1, 5)
+    assert query.PointsQuery("b", 0, 1) != query.NewestQuery("b", 0, 1)
+    assert query.PointsQuery("b", 0, 1) != query.PointsQuery("b", 0, 1, 5)
     assert windows(function="min") != windows(function="max")
 
 
@@ -119,9 +119,9 @@ def test_windows_from_few_points(points):
 @given(points=points, start=st.sampled_from([None, 50]))
 def test_rates_are_the_same_from_points_and_ends(method, points, start):
     a = aggregation(method)
-    ends = query.RateEnds("b", 0, 210, every=EVERY)
+    ends = query.RateEndsQuery("b", 0, 210, every=EVERY)
     from_ends = ends.windows(a, ends.from_points(array(points)), start, 210)
-    from_points = query.Points("b", 0, 210).windows(
+    from_points = query.PointsQuery("b", 0, 210).windows(
         a, array(points), start, 210
     )
     assert from_ends.tolist() == from_points.tolist()
@@ -129,7 +129,7 @@ def test_rates_are_the_same_from_points_and_ends(method, points, start):
 
 
 def test_ends_are_three_arrays():
-    ends = query.RateEnds("b", every=EVERY).from_points(
+    ends = query.RateEndsQuery("b", every=EVERY).from_points(
         array({1: 5.0, 2: 7.0})
     )
     assert [rows["values"].tolist() for rows in ends] == [[5.0], [7.0], [2.0]]
@@ -147,7 +147,7 @@ def test_points_of_several_metrics(method, together, monkeypatch):
         array({}),
         array({12: 7.0, 14: 8.0, 15: 9.0, 29: 1.0}),
     ]
-    asked = query.Points("b", 0, 100)
+    asked = query.PointsQuery("b", 0, 100)
     found, owners = asked.windows_of_all(a, of_all, 10, 30)
     for i, of_one in enumerate(of_all):
         alone = asked.windows(a, of_one, 10, 30)

@@ -102,7 +102,7 @@ def jobs(a_policy):
     ):
         start = NOW - 200 * int(finest / numpy.timedelta64(1, "ns"))
         asked = span.Span(start, NOW, None)
-        groups = plan.group(
+        drafts = plan.draft(
             Buckets(), dict.fromkeys(metrics, wanted), asked, NOW
         )
-        yield from plan.make(groups, asked, {m.id: NOW for m in metrics})
+        yield from plan.make(drafts, asked, {m.id: NOW for m in metrics})
