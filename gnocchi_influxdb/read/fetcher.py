@@ -80,10 +80,10 @@ class Fetcher:
             for chunk in utils.grouper(ids, cost.METRICS_PER_QUERY)
         ]
         each = [question for _number, question in requests]
-        if len(each) > 1:
-            found = utils.parallel_map(self._ask, each)
+        if len(each) == 1:
+            found = [self._ask(*each[0])]
         else:
-            found = [self._ask(*question) for question in each]
+            found = utils.parallel_map(self._ask, each)
         answers: list[Rows] = [{} for _ in questions]
         for (number, _question), rows in zip(requests, found, strict=True):
             answers[number].update(rows)

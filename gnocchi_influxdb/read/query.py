@@ -122,29 +122,35 @@ class PointsQuery(Query):
     limit: int | None = None
 
     def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+        """All points in the range: `limit` is not heeded."""
         return flux.points(self.bucket, metrics, self.start, self.stop)
 
     def influxql(
         self, metrics: Sequence[uuid.UUID], counts: bool = True
     ) -> tuple[str, str]:
+        """The oldest points, `limit` of each metric at most."""
         return (
             influxql.points(metrics, self.start, self.stop, self.limit),
             influxql.POINTS,
         )
 
     def suits_influxql(self, metrics: int) -> bool:
+        """Yes with a limit, or for what is read in time."""
         return self.limit is not None or self._size(metrics).is_little
 
     def few_points(self, metrics: int) -> tuple[int, int]:
+        """As many as an answer in InfluxQL may have."""
         most = self._size(metrics).most_points()
         return most, most
 
     def from_points(self, points: Array) -> Array:
+        """The points themselves."""
         return points
 
     def windows(
         self, aggregation: Any, rows: Any, start: int | None, stop: int | None
     ) -> Array:
+        """Windows of one metric, aggregated here."""
         return windows.from_points(aggregation, rows, start, stop)
 
     def windows_of_all(
@@ -154,6 +160,7 @@ class PointsQuery(Query):
         start: int | None,
         stop: int | None,
     ) -> tuple[Array, Array]:
+        """Windows of several metrics, aggregated at once if not too many."""
         if sum(map(len, rows)) > cost.POINTS_TOGETHER:
             return super().windows_of_all(aggregation, rows, start, stop)
         return windows.from_points_of_all(aggregation, rows, start, stop)
@@ -164,11 +171,13 @@ class NewestQuery(Query):
     """The newest point of each metric: rows are an array of one point."""
 
     def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+        """The newest point, of all times."""
         return flux.newest(self.bucket, metrics)
 
     def influxql(
         self, metrics: Sequence[uuid.UUID], counts: bool = True
     ) -> tuple[str, str]:
+        """The newest point, of all times."""
         return influxql.newest(metrics), "last"
 
 
@@ -184,6 +193,7 @@ class WindowsQuery(Query):
     function: str = dataclasses.field(kw_only=True)
 
     def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+        """Windows, aggregated in InfluxDB's storage engine."""
         return flux.windows(
             self.bucket,
             metrics,
@@ -196,6 +206,7 @@ class WindowsQuery(Query):
     def influxql(
         self, metrics: Sequence[uuid.UUID], counts: bool = True
     ) -> tuple[str, str]:
+        """Windows; the column has the function's name."""
         return (
             influxql.windows(
                 metrics,
@@ -209,16 +220,19 @@ class WindowsQuery(Query):
         )
 
     def few_points(self, metrics: int) -> tuple[int, int]:
+        """As many as are read sooner than InfluxDB aggregates."""
         size = self._size(metrics)
         most = size.points_a_window()
         return most, size.limit(self.every, most)
 
     def from_points(self, points: Array) -> Array:
+        """The same windows, aggregated here."""
         return few_points.aggregate(points, self.every, self.function)
 
     def windows(
         self, aggregation: Any, rows: Any, start: int | None, stop: int | None
     ) -> Array:
+        """The rows: InfluxDB has computed the aggregation."""
         found: Array = rows
         return found
 
@@ -246,11 +260,13 @@ class RateEndsQuery(Query):
         )
 
     def few_points(self, metrics: int) -> tuple[int, int]:
+        """As many as are read sooner than three times windows."""
         size = self._size(metrics)
         most = size.points_an_end()
         return most, size.limit(self.every, most)
 
     def from_points(self, points: Array) -> tuple[Array, ...]:
+        """The three arrays of `rates.ENDS`."""
         return tuple(
             few_points.aggregate(points, self.every, function)
             for function in rates.ENDS
@@ -259,6 +275,7 @@ class RateEndsQuery(Query):
     def windows(
         self, aggregation: Any, rows: Any, start: int | None, stop: int | None
     ) -> Array:
+        """Windows of a rate, from the three ends."""
         # What lies before it was read for the differences only.
         first, last, count = rows
         series = rates.from_ends(first, last, count, aggregation)

@@ -142,7 +142,7 @@ class Reader:
             found = one.series(aggregation)
             for metric, series in zip(one.metrics, found, strict=True):
                 answers[metric][aggregation].ts = series
-        if one.gaps and self._store.is_on:
+        if one.rows and self._store.is_on:
             policy = one.metrics[0].archive_policy
             oldest = rollup_lines.oldest_place(now, self._buckets.kept(policy))
             self._store.keep(one.bucket, one.lines(oldest))

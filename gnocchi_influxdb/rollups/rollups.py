@@ -48,8 +48,7 @@ class Rolled:
     :param stop: end of the last.
     :param now: when the read began, ns since the epoch.
     :ivar kept: what was kept, by metric, once it is known.
-    :ivar gaps: what `find_gaps` has found.
-    :ivar rows: what was read of the gaps.
+    :ivar rows: what was read of the gaps that `find_gaps` has found.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class Rolled:
         self.metrics = job.metrics
         self.aggregations = tuple(aggregations)
         self.kept: dict[uuid.UUID, rollup_response.Kept] = {}
-        self.gaps: list[Any] = []
         self.rows: dict[Any, dict[uuid.UUID, Any]] = {}
         self._job = job
         self._blocks = blocks
@@ -145,7 +143,6 @@ class Rolled:
             part = self._part(start, stop, metrics)
             self.rows[part] = {}
             self._gaps.append((start, stop, part))
-            self.gaps.append(part)
         return [
             part
             for start, stop, part in self._gaps
@@ -213,8 +210,7 @@ class Rolled:
             if stop is not None and stop != self._range.end:
                 end = (stop - blocks.first) // blocks.every
             values[owners, first:end] = numpy.nan
-            rows = self.rows[gap]
-            if not rows:
+            if not (rows := self.rows[gap]):
                 continue
             read, whose = gap.query.windows_of_all(
                 aggregation, list(rows.values()), start, stop

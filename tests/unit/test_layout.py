@@ -34,9 +34,7 @@ SAME_NAME = {
     "Buckets",
     "Level",
     "Metric",
-    "Points",
     "Writer",
-    "_Call",
 }
 OTHER_LOGGERS = {
     "buckets/api_1x.py",
@@ -55,7 +53,6 @@ OTHER_LOGGERS = {
     "maintenance/deletes.py",
     "maintenance/names.py",
     "maintenance/upgrade.py",
-    "read/router.py",
     "rollups/rollup_store.py",
     "storage.py",
     "write/writer.py",
