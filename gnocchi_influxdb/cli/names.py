@@ -11,16 +11,13 @@
 # under the License.
 """gnocchi-influxdb names"""
 
-import uuid
-
 import click
 
-from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.cli.output import Failure
 from gnocchi_influxdb.indexer import listing
-from gnocchi_influxdb.maintenance.names import NameWriter
+from gnocchi_influxdb.maintenance.names import IdRange, NamesJob
 
 
 @click.command()
@@ -40,40 +37,26 @@ def names(ctx: click.Context, format_: str) -> None:
     storage = deployment.conf.storage
     if not storage.influxdb_metric_info:
         raise Failure("[storage] influxdb_metric_info is false")
-    writer = NameWriter(
+    job = NamesJob(
         deployment.client,
         deployment.buckets,
         deployment.indexer,
         storage.influxdb_batch_size,
     )
     counts = listing.count(deployment.indexer)
-    left = sum(n for (_, s), n in counts.items() if s == listing.ACTIVE)
-    written = 0
-    failed: dict[str, exceptions.InfluxDBError] = {}
-    first: uuid.UUID | None = listing.FIRST_ID
-    with output.progressing("Naming", left, "metrics") as advance:
-        while first is not None:
-            named, first = writer.read(first, listing.LAST_ID)
-            errors = writer.write(named)
+    total = sum(n for (_, s), n in counts.items() if s == listing.ACTIVE)
+    everything = IdRange()
+    written, failed = 0, {}
+    with output.progressing("Naming", total, "metrics") as advance:
+        while everything.next is not None:
+            number, errors = job.write_page(everything)
             failed.update(errors)
-            written += sum(
-                len(infos)
-                for bucket, infos in named.items()
-                if bucket not in errors
-            )
-            number = sum(map(len, named.values()))
-            advance(number if first else left)
-            left -= number
-    # Where there is no bucket there are no measures.
-    missing = {
-        bucket: str(error)
-        for bucket, error in failed.items()
-        if not isinstance(error, exceptions.BucketNotFoundError)
-    }
+            written += number
+            advance(number)
     if format_ == "json":
-        output.show_json({"written": written, "failed": missing})
+        output.show_json({"written": written, "failed": failed})
     else:
         click.echo(f"{written:,} names written.")
-        for bucket, error in missing.items():
+        for bucket, error in failed.items():
             click.echo(f"Bucket {bucket}: some names are missing: {error}")
-    ctx.exit(1 if missing else 0)
+    ctx.exit(1 if failed else 0)

@@ -27,9 +27,6 @@ _PAGE = 10000
 
 ACTIVE = "active"
 
-FIRST_ID = uuid.UUID(int=0)
-LAST_ID = uuid.UUID(int=2**128 - 1)
-
 _TABLE = sqlalchemy_base.Metric.__table__
 
 
@@ -80,8 +77,8 @@ def attributes(
     :param measured_since: naive, UTC; leave out metrics that have received
         no measures since then.
     :param limit: so many metrics at most.
-    :return: rows with the attributes id, name, unit, resource_id,
-        archive_policy_name, creator and last_measure_timestamp.
+    :return: rows of id, name, unit, resource_id, archive_policy_name, creator
+        and last_measure_timestamp.
     """
     columns = _TABLE.c
     page = (

@@ -91,12 +91,10 @@ class Queued(Way):
         self.names: names.NamesJob | None = None
         if conf.storage.influxdb_metric_info:
             self.names = names.NamesJob(
-                names.NameWriter(
-                    self.storage.client,
-                    self.storage.buckets,
-                    self.indexer,
-                    conf.storage.influxdb_batch_size,
-                )
+                self.storage.client,
+                self.storage.buckets,
+                self.indexer,
+                conf.storage.influxdb_batch_size,
             )
 
 

@@ -27,12 +27,11 @@ so the work is spread over all workers of all hosts. A sack has up to three
 workers ([metricd] processing_replicas), and each of them does this.
 """
 
-import dataclasses
+import collections
 import datetime
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import daiquiri
@@ -54,14 +53,33 @@ INTERVAL = 600
 _PAGE = 10000  # metrics; bounds the memory and the time of a call
 _TIMEOUT = 10.0  # s; the worker does nothing else meanwhile
 
-#: Names by bucket.
-Named = Mapping[str, Sequence[info_lines.Info]]
+
+class IdRange:
+    """The share of a sack: metrics with ids in a range, and what was done.
+
+    :ivar next: the id to go on with; None at the end of a round.
+    :ivar due: when to go on (time.monotonic).
+    :ivar known: hashes of the names that InfluxDB has since the last round,
+        about 100 bytes a metric.
+    :ivar found: those of the round that is under way.
+    """
+
+    def __init__(self, number: int = 0, total: int = 1) -> None:
+        first, stop = (n * 2**128 // total for n in (number, number + 1))
+        self.first = uuid.UUID(int=first)
+        self.last = uuid.UUID(int=stop - 1)
+        self.next: uuid.UUID | None = self.first
+        # All sacks of all workers at once would be felt.
+        self.due = time.monotonic() + random.uniform(0, INTERVAL)
+        self.known: set[int] = set()
+        self.found: set[int] = set()
 
 
-class NameWriter:
-    """Writes the names of metrics into the buckets of their policies.
+class NamesJob:
+    """Keeps the names of all metrics in InfluxDB up to date.
 
-    Threads may share one. No request is repeated.
+    Each worker of gnocchi-metricd has one, for a single thread. A new worker
+    writes all names of its sacks once. No request is repeated.
 
     :param indexer: Gnocchi's SQLAlchemy driver.
     :param batch_size: most lines in one request.
@@ -78,98 +96,9 @@ class NameWriter:
         self._buckets = buckets
         self._indexer = indexer
         self._limit = min(batch_size, _PAGE)
-
-    def read(
-        self, first: uuid.UUID, last: uuid.UUID
-    ) -> tuple[Named, uuid.UUID | None]:
-        """Read the names of metrics from the indexer.
-
-        :param last: inclusive.
-        :return: the names, and the id to go on with: None after the last one.
-        :raises oslo_db.exception.DBError: the database fails.
-        """
-        oldest = _utc(_now() - 2 * PERIOD * schema.SECOND)
-        rows = listing.attributes(
-            self._indexer, first, last, oldest, self._limit
-        )
-        by_policy: dict[str, list[Any]] = {}
-        for row in rows:
-            by_policy.setdefault(row.archive_policy_name, []).append(row)
-        named: dict[str, Sequence[info_lines.Info]] = {}
-        for policy in self._indexer.list_archive_policies():
-            start, period = self._period(policy)
-            since = _utc(start - period)
-            named[self._buckets.name(policy)] = [
-                _info(row, start)
-                for row in by_policy.get(policy.name, ())
-                if row.last_measure_timestamp >= since
-            ]
-        if len(rows) < self._limit or rows[-1].id == last:
-            return named, None
-        return named, uuid.UUID(int=rows[-1].id.int + 1)
-
-    def describe(self, policy: Any, metrics: Iterable[Any]) -> Named:
-        """The names of some metrics (gnocchi.indexer.Metric) of a policy."""
-        start, _ = self._period(policy)
-        infos = [_info(metric, start) for metric in metrics]
-        return {self._buckets.name(policy): infos}
-
-    def write(self, named: Named) -> dict[str, exceptions.InfluxDBError]:
-        """Write names, even if InfluxDB has them already.
-
-        :return: errors by bucket: some of its names are not written.
-        :raises InfluxDBError: the server fails.
-        """
-        failed: dict[str, exceptions.InfluxDBError] = {}
-        for bucket, infos in named.items():
-            if infos:
-                try:
-                    self._client.write(bucket, info_lines.encode(infos))
-                except exceptions.OF_ONE_BUCKET as e:
-                    failed[bucket] = e
-        return failed
-
-    def _period(self, policy: Any) -> tuple[int, int]:
-        """Start and length of the present period of a policy, ns."""
-        retention = self._buckets.retention(policy)
-        seconds = min(PERIOD, retention // 2) if retention else PERIOD
-        period = seconds * schema.SECOND
-        return schema.floor(_now(), period), period
-
-
-@dataclasses.dataclass
-class _Share:
-    """The metrics that a sack stands for: those with ids in a range.
-
-    :ivar last: inclusive.
-    :ivar due: when to look at them (time.monotonic).
-    :ivar next: the id to go on with.
-    :ivar known: hashes of the names that are known to be in InfluxDB. The set
-        takes about 100 bytes a metric.
-    :ivar found: those of the round that is under way.
-    """
-
-    first: uuid.UUID
-    last: uuid.UUID
-    due: float
-    next: uuid.UUID
-    known: set[int] = dataclasses.field(default_factory=set)
-    found: set[int] = dataclasses.field(default_factory=set)
-
-
-class NamesJob:
-    """Keeps the names of all metrics in InfluxDB up to date.
-
-    Each worker of gnocchi-metricd has one, for a single thread. A new worker
-    writes all names of its sacks once.
-    """
-
-    def __init__(self, writer: NameWriter) -> None:
-        self._writer = writer
-        self._shares: dict[int, _Share] = {}
+        self._shares: dict[int, IdRange] = {}
         self._resumes = 0.0  # time.monotonic
-        # Buckets, and "" for the server or the indexer.
-        self._failing: set[str] = set()
+        self._reported: set[str] = set()
 
     def run(self, sack: int, sacks: int) -> None:
         """Write names of a sack's metrics if it is time. Never raises.
@@ -181,92 +110,93 @@ class NamesJob:
         """
         share = self._shares.get(sack)
         if share is None:
-            share = self._shares[sack] = _share(sack, sacks)
-        if time.monotonic() < max(share.due, self._resumes):
+            share = self._shares[sack] = IdRange(sack, sacks)
+        now = time.monotonic()
+        if now < max(share.due, self._resumes):
             return
         try:
-            self._write_page(share)
+            for bucket, error in self.write_page(share)[1].items():
+                self._report(f"bucket {bucket}", error)
         except Exception as e:
-            self._resumes = time.monotonic() + INTERVAL
-            if "" not in self._failing:
-                self._failing.add("")
-                LOG.warning(
-                    "The names of metrics (measurement metric_info) can't be"
-                    " written; their measures do not depend on it: %s",
-                    e,
-                    exc_info=not isinstance(e, exceptions.InfluxDBError),
-                )
-
-    def _write_page(self, share: _Share) -> None:
-        named, next_id = self._writer.read(share.next, share.last)
-        new = {
-            bucket: [info for info in infos if hash(info) not in share.known]
-            for bucket, infos in named.items()
-        }
-        failed = self._writer.write(new)
-        if any(new.values()):
-            self._failing.discard("")
-        for bucket, infos in named.items():
-            if bucket in failed:
-                self._report(bucket, failed[bucket])
-                continue
-            share.found.update(map(hash, infos))
-            if new[bucket]:
-                self._failing.discard(bucket)
-        share.next = next_id or share.first
-        if next_id is None:
+            self._resumes = now + INTERVAL
+            self._report("all buckets", e)
+        if share.next is None:
+            share.due = now + INTERVAL
             share.known, share.found = share.found, set()
-            share.due = time.monotonic() + INTERVAL
 
-    def _report(self, bucket: str, error: exceptions.InfluxDBError) -> None:
-        # There is no bucket where no measure could be stored.
-        if bucket in self._failing or isinstance(
-            error, exceptions.BucketNotFoundError
-        ):
-            return
-        self._failing.add(bucket)
-        LOG.warning(
-            "The names of some metrics (measurement metric_info) are missing"
-            " in bucket %s; their measures are stored. It is tried again"
-            " every %d s. [storage] influxdb_metric_info = false does"
-            " without. %s",
-            bucket,
-            INTERVAL,
-            error,
+    def write_page(
+        self, share: IdRange
+    ) -> tuple[int, dict[str, exceptions.InfluxDBError]]:
+        """Write the names of the next metrics that InfluxDB does not have.
+
+        :return: how many names were written; and errors by bucket. Buckets
+            that are absent are passed over: they have no measures either.
+        :raises InfluxDBError: the server fails.
+        :raises oslo_db.exception.DBError: the database fails.
+        """
+        oldest = _utc(time.time_ns() - 2 * PERIOD * schema.SECOND)
+        rows = listing.attributes(
+            self._indexer,
+            share.next or share.first,
+            share.last,
+            oldest,
+            self._limit,
         )
+        written, failed = 0, {}
+        for bucket, infos in self._infos(rows).items():
+            new = [info for info in infos if hash(info) not in share.known]
+            try:
+                if new:
+                    self._client.write(bucket, info_lines.encode(new))
+            except exceptions.BucketNotFoundError:
+                continue
+            except exceptions.OF_ONE_BUCKET as e:
+                failed[bucket] = e
+                continue
+            written += len(new)
+            share.found.update(map(hash, infos))
+        share.next = None
+        if len(rows) == self._limit and rows[-1].id < share.last:
+            share.next = uuid.UUID(int=rows[-1].id.int + 1)
+        return written, failed
 
+    def _infos(self, rows: list[Any]) -> dict[str, list[info_lines.Info]]:
+        """The names of metrics that are to be named, by bucket."""
+        by_policy = collections.defaultdict(list)
+        for row in rows:
+            by_policy[row.archive_policy_name].append(row)
+        infos = {}
+        now = time.time_ns()
+        for policy in self._indexer.list_archive_policies():
+            retention = self._buckets.retention(policy)
+            seconds = min(PERIOD, retention // 2) if retention else PERIOD
+            start = schema.floor(now, seconds * schema.SECOND)
+            since = _utc(start - seconds * schema.SECOND)
+            infos[self._buckets.name(policy)] = [
+                info_lines.Info(id_, start, *attributes)
+                for id_, *attributes, measured in by_policy[policy.name]
+                if measured >= since
+            ]
+        return infos
 
-def _share(sack: int, sacks: int) -> _Share:
-    first, stop = (n * 2**128 // sacks for n in (sack, sack + 1))
-    # All sacks of all workers at once would be felt.
-    due = time.monotonic() + random.uniform(0, INTERVAL)
-    return _Share(
-        uuid.UUID(int=first),
-        uuid.UUID(int=stop - 1),
-        due,
-        uuid.UUID(int=first),
-    )
-
-
-def _info(metric: Any, start: int) -> info_lines.Info:
-    return info_lines.Info(
-        metric.id,
-        start,
-        metric.name,
-        metric.unit,
-        metric.resource_id,
-        metric.archive_policy_name,
-        metric.creator,
-    )
-
-
-def _now() -> int:
-    return time.time_ns()
+    def _report(self, where: str, error: Exception) -> None:
+        if where not in self._reported:
+            self._reported.add(where)
+            LOG.warning(
+                "The names of some metrics (measurement metric_info) are"
+                " missing in %s; measures do not depend on them."
+                " gnocchi-metricd tries again every %d s and does not repeat"
+                " this message. [storage] influxdb_metric_info = false does"
+                " without. %s",
+                where,
+                INTERVAL,
+                error,
+                exc_info=not isinstance(error, exceptions.InfluxDBError),
+            )
 
 
 def _utc(ns: int) -> datetime.datetime:
     """A time as the indexer has it: naive."""
-    seconds = ns / schema.SECOND
     return datetime.datetime.fromtimestamp(
-        seconds, datetime.timezone.utc
+        ns / schema.SECOND, datetime.timezone.utc
     ).replace(tzinfo=None)

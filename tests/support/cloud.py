@@ -17,7 +17,6 @@ from gnocchi import archive_policy, chef, incoming, indexer, storage
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
 
-from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import names
 from gnocchi_influxdb.storage import InfluxDBStorage
 
@@ -76,11 +75,11 @@ class Cloud:
 
     def write_names(self):
         """What gnocchi-metricd does within some minutes."""
-        writer = names.NameWriter(
+        job = names.NamesJob(
             self.storage.client, self.storage.buckets, self.index, 10000
         )
-        named, _ = writer.read(listing.FIRST_ID, listing.LAST_ID)
-        assert writer.write(named) == {}
+        _, failed = job.write_page(names.IdRange())
+        assert failed == {}
 
     def bucket(self, metric):
         return self.storage.buckets.name(metric.archive_policy)

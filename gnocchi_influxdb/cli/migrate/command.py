@@ -125,7 +125,6 @@ def migrate(
         deployment.buckets,
         storage,
         dry_run,
-        deployment.indexer,
     )
     try:
         migration = _migration(origin, deployment)

@@ -14,7 +14,7 @@
 import dataclasses
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -23,7 +23,6 @@ from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.cli.migrate import history, source
 from gnocchi_influxdb.client.client import Client
-from gnocchi_influxdb.maintenance import names
 from gnocchi_influxdb.read import coalescing, fetcher, query
 from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.wire import line_protocol
@@ -79,7 +78,6 @@ class Transfer:
 
     :param conf: ``conf.storage``.
     :param dry_run: read all, write nothing.
-    :param indexer: Gnocchi's, that knows what the metrics are called.
     """
 
     def __init__(
@@ -89,7 +87,6 @@ class Transfer:
         buckets: Buckets,
         conf: Any,
         dry_run: bool,
-        indexer: Any,
     ) -> None:
         self._origin = origin
         self._client = client
@@ -102,13 +99,7 @@ class Transfer:
             conf.influxdb_query_language,
             rollup_store.Store(client, enabled=False),
         )
-        self._names = None
-        if conf.influxdb_metric_info:
-            self._names = names.NameWriter(
-                client, buckets, indexer, conf.influxdb_batch_size
-            )
         self._dry_run = dry_run
-        self._indexer = indexer
 
     def move(self, policy: Any, metrics: Sequence[Any]) -> Moved:
         """Move some metrics of one archive policy.
@@ -148,29 +139,7 @@ class Transfer:
             moved.measures += int((points.every == history.MEASURE).sum())
         if not self._dry_run:
             self._write(policy, found, moved)
-            if self._names is not None:
-                self._write_names(self._names, policy, moved.points)
         return moved
-
-    def _write_names(
-        self,
-        writer: names.NameWriter,
-        policy: Any,
-        points: Mapping[uuid.UUID, int],
-    ) -> None:
-        ids = [id_ for id_, number in points.items() if number]
-        if not ids:
-            return
-        metrics = self._indexer.list_metrics(
-            attribute_filter={"in": {"id": ids}}
-        )
-        try:
-            exceptions.raise_first(
-                writer.write(writer.describe(policy, metrics))
-            )
-        except exceptions.InfluxDBError as e:
-            # gnocchi-metricd names those that receive measures.
-            LOG.warning("Names of metrics are not written: %s", e)
 
     def planned(self, metric: Any) -> history.HistoryPoints:
         """The points that a metric becomes."""
