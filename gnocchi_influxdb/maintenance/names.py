@@ -134,16 +134,16 @@ class NamesJob:
         :raises InfluxDBError: the server fails.
         :raises oslo_db.exception.DBError: the database fails.
         """
-        oldest = _utc(time.time_ns() - 2 * PERIOD * schema.SECOND)
+        now = self._client.clock.now_ns()
         rows = listing.attributes(
             self._indexer,
             share.next or share.first,
             share.last,
-            oldest,
+            _utc(now - 2 * PERIOD * schema.SECOND),
             self._limit,
         )
         written, failed = 0, {}
-        for bucket, infos in self._infos(rows).items():
+        for bucket, infos in self._infos(rows, now).items():
             new = [info for info in infos if hash(info) not in share.known]
             try:
                 if new:
@@ -160,13 +160,14 @@ class NamesJob:
             share.next = uuid.UUID(int=rows[-1].id.int + 1)
         return written, failed
 
-    def _infos(self, rows: list[Any]) -> dict[str, list[info_lines.Info]]:
+    def _infos(
+        self, rows: list[Any], now: int
+    ) -> dict[str, list[info_lines.Info]]:
         """The names of metrics that are to be named, by bucket."""
         by_policy = collections.defaultdict(list)
         for row in rows:
             by_policy[row.archive_policy_name].append(row)
         infos = {}
-        now = time.time_ns()
         for policy in self._indexer.list_archive_policies():
             retention = self._buckets.retention(policy)
             seconds = min(PERIOD, retention // 2) if retention else PERIOD

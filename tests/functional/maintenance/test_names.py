@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stack import api
 
+from gnocchi_influxdb.client import clock as client_clock
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.maintenance import names as names_module
 from gnocchi_influxdb.maintenance.names import NamesJob
@@ -43,10 +44,13 @@ METRICS = sqlalchemy_base.Metric.__table__
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time of the job, which each round lets go on."""
+    """The time of the job and of InfluxDB; each round lets it go on."""
     made = Clock()
     made.now = time.time()
     monkeypatch.setattr(names_module, "time", made)
+    monkeypatch.setattr(
+        client_clock.Clock, "now_ns", lambda self: made.time_ns()
+    )
     return made
 
 
