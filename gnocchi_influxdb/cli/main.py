@@ -9,10 +9,10 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""gnocchi-influxdb: looks after a Gnocchi that stores in InfluxDB.
+"""The command gnocchi-influxdb, which looks after Gnocchi in InfluxDB.
 
-Exit status: 0, all is well; 1, done, but not all is well; 2, not done.
-Each command says more in its help.
+Exit status: 0, all is well; 1, done, but not all is well; 2, failed. The help
+of each command says more.
 """
 
 import click
@@ -30,7 +30,7 @@ from gnocchi_influxdb.cli.output import Failure
 
 
 class _Group(click.Group):
-    """Turns what operators can do something about into one line."""
+    """Turns errors that operators can mend into one line."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the commands show: tables or JSON on stdout, progress on stderr."""
+"""Output of the commands: tables or JSON on stdout, progress on stderr."""
 
 import contextlib
 import json
@@ -35,13 +35,13 @@ format_option = click.option(
 
 
 class Failure(click.ClickException):
-    """The command can't do what it is for."""
+    """The command has failed; it ends with status 2."""
 
     exit_code = 2
 
 
 def show_json(found: Any) -> None:
-    """One JSON document."""
+    """Show one JSON document. What JSON does not know becomes text."""
     click.echo(json.dumps(found, indent=2, default=str))
 
 
@@ -50,7 +50,7 @@ def show_table(
     rows: Sequence[Sequence[str]],
     left: int = 1,
 ) -> None:
-    """A table; the first `left` columns are text, the others numbers."""
+    """Show a table. The first `left` columns are text, the others numbers."""
     shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, name in enumerate(columns):
         shown.add_column(name, justify="left" if position < left else "right")
@@ -59,13 +59,13 @@ def show_table(
     width = None
     out = console.Console(highlight=False)
     if not out.is_terminal:
-        # Not cut to 80 columns for the sake of a pipe.
+        # Do not cut lines to 80 columns in a pipe.
         width = 1000
     console.Console(highlight=False, width=width).print(shown)
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """A number for people, `-` for none."""
+    """A number for people, with its unit; `-` for None."""
     if value is None:
         return "-"
     text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
@@ -73,14 +73,14 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def size(value: int | None) -> str:
-    """Bytes for people."""
+    """Bytes for people; `-` for None."""
     if value is None:
         return "-"
     return filesize.decimal(value)
 
 
 class _Speed(progress.ProgressColumn):
-    """Things a second."""
+    """Speed: things done in a second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -98,11 +98,14 @@ class _Speed(progress.ProgressColumn):
 def progressing(
     what: str, total: int, unit: str
 ) -> Iterator[Callable[[int], None]]:
-    """A progress bar with rate and time left.
+    """Show a progress bar with speed and time left.
 
-    Without a terminal, a line now and then.
+    Without a terminal, show a line every 30 seconds.
 
-    :return: to be called with the number of things done; by one thread.
+    :param what: a title.
+    :param unit: the things that are counted.
+    :return: a function for one thread, called with the number of things done
+        since its last call.
     """
     out = console.Console(stderr=True)
     if not out.is_terminal:

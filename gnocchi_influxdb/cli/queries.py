@@ -9,10 +9,10 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the commands ask InfluxDB, and how its answers are read (pure).
+"""Queries of the commands, and how their answers are read (pure).
 
-In InfluxQL, which answers each of these as soon as Flux or sooner, and only
-what the index or a shard has to be read for, never a series at a time.
+They are in InfluxQL, which answers each of them as fast as Flux or faster.
+Each reads the index or one shard, and never asks series by series.
 """
 
 import re
@@ -35,13 +35,13 @@ _SHARD = re.compile(
 
 
 def series(has_own_index: bool) -> str:
-    """Keys of the series that a bucket has of metrics: points and the rest.
+    """Statement for the keys of all series that belong to metrics.
 
-    Not ``SHOW TAG VALUES``, nor Flux's ``distinct``, though they take a third
-    of the time: they go on naming series that were deleted.
+    ``SHOW TAG VALUES`` and Flux's ``distinct`` take a third of the time, but
+    they still name series that were deleted.
 
-    :param has_own_index: whether the bucket has an index of its own. If that
-        is the whole database's, only with a time the answer is of one
+    :param has_own_index: whether the bucket has its own index. Otherwise the
+        whole database shares one, and only a time restricts the answer to one
         retention policy.
     """
     names = ", ".join(f'"{name}"' for name in (MEASUREMENT, *_BESIDE))
@@ -50,7 +50,7 @@ def series(has_own_index: bool) -> str:
 
 
 def count(start: int, stop: int, counts: bool) -> str:
-    """Number of points between `start` and before `stop`, ns.
+    """Statement for the number of points from `start` and before `stop`, ns.
 
     :param counts: as for `influxql.windows`.
     """
@@ -65,12 +65,12 @@ def count(start: int, stop: int, counts: bool) -> str:
 
 
 def first(start: int, stop: int) -> str:
-    """The oldest point between `start` and before `stop`, ns."""
+    """Statement for the oldest point from `start` and before `stop`, ns."""
     return _select("first", start, stop)
 
 
 def last(start: int, stop: int) -> str:
-    """The newest point between `start` and before `stop`, ns."""
+    """Statement for the newest point from `start` and before `stop`, ns."""
     return _select("last", start, stop)
 
 
@@ -82,11 +82,11 @@ def _select(function: str, start: int, stop: int) -> str:
 
 
 class Keys(NamedTuple):
-    """What the keys of series tell.
+    """What the keys of series say.
 
-    :ivar ids: metrics with points.
-    :ivar beside: metrics with names or rollups.
-    :ivar foreign: other series of the measurement that points are in.
+    :ivar ids: metrics that have points.
+    :ivar beside: metrics that have names or rollups.
+    :ivar foreign: number of other series in the measurement of the points.
     """
 
     ids: set[uuid.UUID]
@@ -95,7 +95,7 @@ class Keys(NamedTuple):
 
 
 def metrics_of(found: list[list[Any]]) -> Keys:
-    """The metrics in the answer to `series`."""
+    """The metrics in the rows of the answer to `series`."""
     ids: set[uuid.UUID] = set()
     beside: set[uuid.UUID] = set()
     foreign = 0
@@ -110,7 +110,7 @@ def metrics_of(found: list[list[Any]]) -> Keys:
 
 
 def disk_sizes(metrics: bytes) -> dict[str, int]:
-    """Bytes on disk by the id of the bucket, from the server's /metrics."""
+    """Bytes on disk by id of the bucket, from the text of /metrics."""
     sizes: dict[str, int] = {}
     for bucket, value in _SHARD.findall(metrics.decode("utf-8", "replace")):
         sizes[bucket] = sizes.get(bucket, 0) + int(float(value))

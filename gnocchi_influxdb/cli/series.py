@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Series as InfluxDB knows them, and those that nobody owns."""
+"""Series, points and sizes of the buckets."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from gnocchi_influxdb.client import api
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.wire import influxql, influxql_rows
 
-#: Slices that the points of a bucket are counted in, at most.
+#: The points of a bucket are counted in so many slices at most.
 _SLICES = 100
 _NS = 10**9
 
@@ -31,7 +31,8 @@ _NS = 10**9
 def find(client: Client, bucket: str) -> queries.Keys:
     """All series of a bucket, from its index.
 
-    :raises BucketNotFoundError: it is not there.
+    :raises BucketNotFoundError: the bucket is absent, or hidden from the
+        token.
     """
     found = influxql_rows.rows(
         client.influxql(bucket, queries.series(client.capabilities.buckets))
@@ -42,7 +43,7 @@ def find(client: Client, bucket: str) -> queries.Keys:
 def disk_sizes(client: Client, prefix: str) -> dict[str, int]:
     """Bytes on disk by the name of a retention policy, on InfluxDB 1.x.
 
-    Of a cluster, what the node has that answers.
+    In a cluster, those of the node that answers.
     """
     database, _ = api.names(prefix)
     sizes: dict[str, int] = {}
@@ -59,10 +60,10 @@ def disk_sizes(client: Client, prefix: str) -> dict[str, int]:
 def slices(bucket: Bucket, oldest: int, now: int) -> list[tuple[int, int]]:
     """Ranges of time that cover a bucket, each made of whole shards.
 
-    A question about each of them opens the series of one shard or a few,
-    where one about everything opens those of all shards at once.
+    A query of one range opens the series of one shard or a few; a query of
+    everything opens those of all shards at once.
 
-    :param oldest: ns, where the first shard of interest begins or earlier.
+    :param oldest: ns; not after the start of the first shard of interest.
     :param now: ns.
     :return: pairs of ns since the epoch, the later one exclusive.
     """
@@ -80,9 +81,9 @@ def slices(bucket: Bucket, oldest: int, now: int) -> list[tuple[int, int]]:
 
 
 class Extent(NamedTuple):
-    """How much there is.
+    """Number of points, and the times of the oldest and the newest.
 
-    :ivar oldest: time of the oldest point, ns; None: there is none.
+    :ivar oldest: ns since the epoch, as `newest`; None without points.
     """
 
     points: int
@@ -98,8 +99,8 @@ def count(
 ) -> Extent:
     """Count the points of a bucket, range by range.
 
-    :param ranges: oldest first, see `slices`.
-    :param advance: called after each.
+    :param ranges: the oldest first, see `slices`.
+    :param advance: called after each range.
     """
     points, filled = 0, []
     for start, stop in ranges:
@@ -118,7 +119,7 @@ def count(
 
 
 def first(client: Client, bucket: str) -> int | None:
-    """Time of the oldest point, by a question about everything."""
+    """Time of the oldest point of all shards, ns; None without points."""
     return _time(client, bucket, queries.first(0, schema.MAX_TIME))
 
 
@@ -137,5 +138,5 @@ def _time(client: Client, bucket: str, statement: str) -> int | None:
 
 
 def recent(client: Client, bucket: str, now: int) -> int:
-    """Number of points of the hour before `now`, ns."""
+    """Number of points in the hour before `now` (ns)."""
     return _count(client, bucket, now - 3600 * _NS, now)

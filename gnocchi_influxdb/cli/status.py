@@ -24,17 +24,17 @@ from gnocchi_influxdb.cli import output, queries, series
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.indexer import listing
 
-#: Seconds that InfluxDB may take for one question, at least.
+#: InfluxDB may take so many seconds for one query, or longer.
 _TIMEOUT = 300
 
 
 @dataclasses.dataclass
 class _PolicyStatus:
-    """A line; None is not known.
+    """A line of the table. None means unknown.
 
     :ivar deleted: metrics that wait for Gnocchi's janitor.
-    :ivar orphans: series of no metric of the indexer.
-    :ivar foreign: series that were not written by Gnocchi.
+    :ivar orphans: series whose metric the indexer does not know.
+    :ivar foreign: series that Gnocchi did not write.
     :ivar points_per_second: mean over the last hour.
     :ivar oldest: ISO 8601, UTC.
     """
@@ -137,8 +137,8 @@ class _StatusReader:
             )
             for policy in self._deployment.policies
         }
-        # A metric is in the indexer before its first point is in InfluxDB:
-        # in this order, none that is made meanwhile looks like an orphan.
+        # The series first: a metric is in the indexer before its first point
+        # is in InfluxDB, so a new metric does not look like an orphan.
         stored = {
             name: series.find(self._client, bucket.name)
             for name, bucket in found.items()
@@ -208,7 +208,7 @@ class _StatusReader:
                 )
             return queries.disk_sizes(self._client.get("/metrics"))
         except exceptions.InfluxDBError:
-            # A proxy, INFLUXD_METRICS_DISABLED, or no administrator.
+            # A proxy, INFLUXD_METRICS_DISABLED, or not an administrator.
             return {}
 
 

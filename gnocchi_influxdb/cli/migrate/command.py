@@ -154,14 +154,14 @@ def _again(error: exceptions.UnavailableError) -> Failure:
 def _migration(
     origin: source.Source, deployment: Deployment
 ) -> dict[str, Any]:
-    """What makes it another one, so that another journal is needed."""
+    """Source and target; a migration with others needs another journal."""
     storage = deployment.conf.storage
     target = f"{deployment.client}, {storage.influxdb_bucket_prefix}*"
     if not storage.influxdb_retention:
         # Then more is moved.
         target += ", of any age"
     if deployment.client.capabilities.buckets:
-        # One that was set up anew has nothing of what was moved before.
+        # A server that was set up anew has nothing that was moved before.
         with contextlib.suppress(exceptions.AccessError):
             target += f", organization {deployment.client.control.org_id()}"
     return {"from": str(origin), "to": target}
@@ -179,13 +179,13 @@ class _Run:
             )
             for policy in self._policies
         }
-        #: How many there are.
+        #: Number of active metrics.
         self.known = sum(map(len, self._ids.values()))
 
     def move(
         self, moving: transfer.Transfer, journal: Journal, dry_run: bool
     ) -> transfer.Moved:
-        """Move what is not moved yet."""
+        """Move the metrics that the journal does not list."""
         total = transfer.Moved()
         chunks = list(self._chunks(lambda id_: id_ not in journal.done))
         left = sum(len(chunk) for _, chunk in chunks)
@@ -207,7 +207,11 @@ class _Run:
         done: set[uuid.UUID],
         number: int | None,
     ) -> verify.Result:
-        """Compare what is moved."""
+        """Compare moved metrics.
+
+        :param done: the metrics that are moved.
+        :param number: compare so many, picked at random; None: all.
+        """
         some = done
         if number is not None and number < len(done):
             some = set(random.sample(sorted(done), number))
@@ -229,7 +233,10 @@ class _Run:
     def _chunks(
         self, wanted: Callable[[uuid.UUID], bool]
     ) -> Iterator[tuple[Any, list[Any]]]:
-        """Some metrics of one archive policy at a time."""
+        """Some metrics of one archive policy at a time.
+
+        :return: pairs of a policy and its metrics.
+        """
         for policy in self._policies:
             points = sum(item.points or 0 for item in policy.definition)
             size = min(max(_POINTS // max(points, 1), 1), _METRICS)
@@ -244,7 +251,7 @@ class _Run:
     def _in_threads(
         self, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
     ) -> Iterator[_T]:
-        """What work(*arguments) returns, each as soon as it is there."""
+        """Results of work(*arguments), in the order in which they come."""
         waiting = iter(arguments)
         with futures.ThreadPoolExecutor(self._workers) as pool:
             running = set()

@@ -9,23 +9,21 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the history of a metric becomes when it is moved (pure).
+"""Turning the history of a metric into points (pure).
 
-Gnocchi keeps, of each granularity, one value a window, and the measures
-themselves of the last few windows only. InfluxDB keeps points. So the
-measures become points as they are; before them each window of the finest
-granularity becomes one point, at its start; and before those each window of
-the next coarser one.
+Gnocchi keeps one value for each window of each granularity, and the measures
+of the last few windows only. InfluxDB keeps points. So the measures become
+points as they are. Before them, each window of the finest granularity becomes
+one point, at its start; and before these, each window of the next coarser
+granularity.
 
-No moment is covered twice: where a finer series ends inside of a coarser
-window, the point of that coarser window is taken and what finer values lie in
-it are left, since the coarser window is the one that will be asked for
-longest.
+No moment is covered twice. Where a finer series begins inside of a coarser
+window, the point of the coarser window is taken and the finer values in it are
+left out, since users can ask for the coarser window for longer.
 
-How far a finer series goes back follows from its timespan, but there may be
-less: Gnocchi does not bring back what it had dropped before the timespan was
-made longer, and a file may be damaged. Where coarser windows have values and
-no finer one has, theirs are taken.
+A finer series goes back as far as its timespan, but there may be less: Gnocchi
+had dropped values before the timespan was made longer, or a file is damaged.
+Where only coarser windows have values, those are taken.
 """
 
 import dataclasses
@@ -38,8 +36,8 @@ import numpy.typing
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.schema import Array
 
-#: By which method's values a window is represented, the best one first. A
-#: mean keeps the mean of any coarser window right, if all have as many
+#: The methods whose value may stand for a window, the best one first. Means
+#: keep the mean of a coarser window right if all windows have as many
 #: measures; the others are at least values that were measured.
 PREFERRED = ("mean", "last", "first", "median", "max", "min")
 
@@ -48,11 +46,11 @@ MEASURE = 0
 
 
 class HistoryLevel(NamedTuple):
-    """A series of values.
+    """The values of one granularity, or the measures, of one metric.
 
     :ivar every: length of a window, ns; `MEASURE` for measures.
-    :ivar complete_from: ns; nothing from here on is missing because it was
-        too old. None: nothing at all is.
+    :ivar complete_from: ns; Gnocchi has dropped older values for their age.
+        None: it has dropped none.
     :ivar times: starts of the windows, int64, ns, sorted.
     :ivar values: float64.
     """
@@ -69,7 +67,8 @@ class HistoryPoints:
 
     :ivar times: int64, ns since the epoch.
     :ivar values: float64.
-    :ivar every: int64: length of the window that each one stands for.
+    :ivar every: int64, ns: length of the window that each point stands for;
+        `MEASURE` for a measure.
     """
 
     times: Array
@@ -80,31 +79,34 @@ class HistoryPoints:
         return len(self.times)
 
     def where(self, mask: Array) -> "HistoryPoints":
-        """Those that a mask selects."""
+        """The points that a boolean mask selects."""
         return HistoryPoints(
             self.times[mask], self.values[mask], self.every[mask]
         )
 
 
 def method(methods: Collection[str]) -> str | None:
-    """The aggregation method whose values windows become points with.
+    """The aggregation method whose value stands for a window.
 
     :param methods: those of the archive policy.
-    :return: None: no value of a window says what was measured.
+    :return: None if no method's value is like a measure.
     """
     return next((name for name in PREFERRED if name in methods), None)
 
 
 def complete_from(last: int, timespan: int | None, every: int) -> int | None:
-    """First window that Gnocchi has not dropped for its age.
+    """Start of the first window that Gnocchi has not dropped for its age, ns.
 
-    :param last: start of the newest window of the series.
+    :param last: start of the newest window of the series, ns.
+    :param timespan: of the granularity, ns; None is infinite.
+    :param every: length of a window, ns.
+    :return: None if it drops none.
     """
     return None if timespan is None else last - timespan + every
 
 
 def points(levels: Sequence[HistoryLevel]) -> HistoryPoints:
-    """Points for a metric.
+    """The points that the history of a metric becomes.
 
     :param levels: the finest first.
     """
@@ -143,7 +145,7 @@ def _sorted(found: HistoryPoints) -> HistoryPoints:
 
 
 def _filled(found: HistoryPoints, level: HistoryLevel) -> HistoryPoints:
-    """With those windows of a level of which nothing was taken yet."""
+    """The points, and those windows of a level that no point covers yet."""
     free = ~covered(found, level.times, level.every)
     times = level.times[free]
     return HistoryPoints(
@@ -156,12 +158,13 @@ def _filled(found: HistoryPoints, level: HistoryLevel) -> HistoryPoints:
 
 
 def covered(found: HistoryPoints, times: Array, every: int) -> Array:
-    """Which windows have something in common with one that a point is for.
+    """Which windows overlap the window of a point.
 
     :param times: starts of the windows, int64, ns.
-    :return: a mask.
+    :param every: their length, ns.
+    :return: a boolean mask of the shape of `times`.
     """
-    # No two of the points' windows overlap, so their ends are sorted, too.
+    # The points' windows do not overlap, so their ends are sorted, too.
     ends = found.times + numpy.maximum(found.every, 1)
     last = numpy.searchsorted(found.times, times + every) - 1
     mask = last >= 0
@@ -172,10 +175,10 @@ def covered(found: HistoryPoints, times: Array, every: int) -> Array:
 def _taken(
     levels: Sequence[HistoryLevel],
 ) -> list[tuple[HistoryLevel, int | None]]:
-    """The levels that have something to tell, the finest first.
+    """The levels that points are taken from, the finest first.
 
-    :return: with each one where it begins, and so where the next one ends;
-        None: with its first window.
+    :return: each with its start, where the next one ends; None for its first
+        window.
     """
     chain: list[tuple[HistoryLevel, int | None]] = []
     for level in reversed(levels):
@@ -197,7 +200,7 @@ def _taken(
 
 
 def _handover(level: HistoryLevel, coarser: HistoryLevel) -> int:
-    """Where a series begins and a coarser one ends."""
+    """Where a series begins and a coarser one ends, ns."""
     assert level.complete_from is not None
     window = level.complete_from // coarser.every * coarser.every
     if window == level.complete_from:
@@ -211,9 +214,9 @@ def _handover(level: HistoryLevel, coarser: HistoryLevel) -> int:
 def storable(
     found: HistoryPoints, oldest: int
 ) -> tuple[HistoryPoints, int, int]:
-    """Points that InfluxDB has room for.
+    """The points that InfluxDB can store.
 
-    :param oldest: ns, what lies before it the bucket does not keep.
+    :param oldest: ns; the bucket does not keep older points.
     :return: the points, how many are too old, how many are not finite.
     """
     too_old = (found.times < max(oldest, 0)) | (found.times > schema.MAX_TIME)
@@ -223,13 +226,14 @@ def storable(
 
 
 def unoccupied(found: HistoryPoints, times: Array, values: Array) -> Array:
-    """Which points do not lie in a window that has measures of its own.
+    """Which points may be written: their windows have no other points.
 
-    Measures are never in the way: one that is there already is the same.
-    Nor is a point that was moved before.
+    A measure always may: if InfluxDB has a point of its time, it is the same
+    measure. So may a point that was moved before.
 
-    :param times: of the points that are there, int64, ns, sorted.
-    :return: a mask.
+    :param times: of the points in InfluxDB, int64, ns, sorted.
+    :param values: of these points, float64.
+    :return: a boolean mask of the length of `found`.
     """
     first = numpy.searchsorted(times, found.times)
     after = numpy.searchsorted(times, found.times + found.every)

@@ -9,11 +9,11 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Which metrics are moved already, on disk.
+"""The journal on disk of the metrics that are moved already.
 
-A line a metric, written and synced after its points are in InfluxDB. A kill
-may cut the last line, and then that metric is moved once more, which changes
-nothing.
+It has a line for each metric, written and synced after its points are in
+InfluxDB. A kill may cut the last line; then that metric is moved once more,
+which changes nothing.
 """
 
 import fcntl
@@ -35,6 +35,8 @@ class Journal:
     :param migration: what is moved from where to where. A journal of another
         migration is refused.
     :param read_only: leave the file as it is, or absent.
+    :raises Failure: on entering: the file can't be used, or another process
+        uses it.
     """
 
     def __init__(
@@ -89,9 +91,9 @@ class Journal:
             os.close(self._fd)
 
     def add(self, metrics: Mapping[uuid.UUID, int]) -> None:
-        """Note metrics as moved.
+        """Note metrics as moved, and sync the file.
 
-        :param metrics: with the number of points of each.
+        :param metrics: numbers of points by metric.
         """
         self._append(
             {"metric": str(id_), "points": points}
@@ -106,9 +108,9 @@ class Journal:
         os.fsync(self._fd)
 
     def _read(self, content: bytes) -> int:
-        """Read what is there.
+        """Read the content of the file.
 
-        :return: bytes up to the last whole line.
+        :return: number of bytes up to the end of the last whole line.
         """
         whole = content[: content.rfind(b"\n") + 1]
         try:

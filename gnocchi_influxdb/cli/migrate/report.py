@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What `gnocchi-influxdb migrate` has to say at its end."""
+"""The report at the end of `gnocchi-influxdb migrate`."""
 
 import dataclasses
 
@@ -26,14 +26,15 @@ def show(
     dry_run: bool,
     format_: str,
 ) -> int:
-    """Show it.
+    """Show the report on stdout.
 
-    :param known: number of active metrics.
-    :param result: of the comparison, None: there was none.
+    :param known: number of active metrics in the indexer.
+    :param result: of the comparison; None if there was none.
+    :param format_: "table" or "json".
     :return: the exit status.
     """
     wrong = sum(compared.wrong for compared in (result or {}).values())
-    # Most likely it is not where Gnocchi has stored.
+    # Most likely Gnocchi has stored elsewhere.
     lost = 0 < known == moved.empty
     if format_ == "json":
         output.show_json(_document(moved, result, known, dry_run))

@@ -9,12 +9,12 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Reading what one of Gnocchi's own storage drivers has stored."""
+"""Reading the history that another storage driver of Gnocchi has stored."""
 
-import logging
 import urllib.parse
 from typing import Any
 
+import daiquiri
 import numpy
 from gnocchi import carbonara
 from gnocchi import storage as gnocchi_storage
@@ -26,14 +26,15 @@ from gnocchi_influxdb.cli.migrate import history
 from gnocchi_influxdb.cli.output import Failure
 from gnocchi_influxdb.schema import Array
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 
 class Source:
-    """A Gnocchi as it was before.
+    """The former storage of a Gnocchi. Threads may share it.
 
     :param conf: the whole configuration.
     :param name: of a storage driver, such as file or ceph.
+    :raises Failure: the driver can't be used.
     """
 
     def __init__(self, conf: Any, name: str) -> None:
@@ -60,8 +61,8 @@ class Source:
     def __str__(self) -> str:
         if self._name != "redis":
             return str(self.driver)
-        # Its own text is another one in each process, and may have the
-        # password in it.
+        # The driver's own text differs from process to process, and may hold
+        # the password.
         url = urllib.parse.urlsplit(self._conf.redis_url)
         query = urllib.parse.urlencode(
             [
@@ -77,14 +78,15 @@ class Source:
     def levels(
         self, metric: Any, method: str | None
     ) -> list[history.HistoryLevel]:
-        """All that is stored of a metric, the finest first.
+        """The stored series of a metric, the finest first.
 
-        :param method: the aggregation method whose values are taken.
-        :raises MetricDoesNotExist: nothing is.
+        :param method: the aggregation method whose values are taken; None:
+            only the measures.
+        :raises gnocchi.storage.MetricDoesNotExist: nothing is stored.
         """
         policy = metric.archive_policy
-        # Asked for in any case: it is how to see whether there is a metric.
-        # Asking for its measures would make one.
+        # Asked for also without a method: it tells whether there is a metric.
+        # To ask for its measures would make one.
         methods = [method] if method else sorted(policy.aggregation_methods)
         aggregations = [
             policy.get_aggregation(one, item.granularity)
@@ -118,14 +120,17 @@ class Source:
     def aggregated(
         self, metric: Any, aggregations: list[Any]
     ) -> dict[Any, Any]:
-        """Aggregated series: {aggregation: AggregatedTimeSerie}."""
+        """The aggregated series: {aggregation: AggregatedTimeSerie}.
+
+        :raises gnocchi.storage.MetricDoesNotExist: nothing is stored.
+        """
         found: dict[Any, Any] = self.driver.get_aggregated_measures(
             {metric: aggregations}
         )[metric]
         return found
 
     def _measures(self, metric: Any) -> history.HistoryLevel | None:
-        """The measures of the back window, which Gnocchi keeps as they are."""
+        """The measures of the back window; None if there are none."""
         policy = metric.archive_policy
         data = self.driver._get_or_create_unaggregated_timeseries([metric])[
             metric
@@ -148,9 +153,9 @@ class Source:
             return None
         times = as_ns(series.timestamps)
         every = schema.ns_of(block)
-        # Whole blocks are dropped. What is there is complete from the later
-        # of two on: where it should begin, and where it does: the back window
-        # may just have become longer.
+        # Gnocchi drops whole blocks. The measures are complete from where they
+        # should begin or from where they do begin, whichever is later: the
+        # back window may just have become longer.
         begin = max(
             as_ns(numpy.array([series.first_block_timestamp()]))[0],
             schema.floor(int(times[0]), every),

@@ -9,14 +9,14 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Moving metrics, some at a time."""
+"""Moving the history of metrics into InfluxDB."""
 
 import dataclasses
-import logging
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import daiquiri
 import numpy
 
 from gnocchi_influxdb import exceptions, schema
@@ -28,22 +28,23 @@ from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import writer
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 _NS = 10**9
-#: Seconds by which a point has to be younger than the bucket's retention: the
-#: server compares when the point arrives.
+#: Seconds by which a point must be younger than the bucket's retention: some
+#: time passes until it arrives at the server.
 _MARGIN = 60
 
 
 @dataclasses.dataclass
 class Moved:
-    """What became of some metrics.
+    """Counts of what became of some metrics.
 
-    :ivar points: by metric; not of those that have no history at all.
-    :ivar measures: those of the points that are measures as they were sent.
-    :ivar empty: metrics that have no history at all.
-    :ivar too_old: points that their bucket does not keep.
+    :ivar points: number of points by metric, without metrics that have no
+        history.
+    :ivar measures: how many of the points are measures.
+    :ivar empty: metrics that have no history.
+    :ivar too_old: points that are older than the bucket's retention.
     :ivar not_finite: points that are NaN or infinite.
     :ivar occupied: windows that have measures in InfluxDB already.
     :ivar refused: points that InfluxDB refused, see the log.
@@ -60,7 +61,7 @@ class Moved:
     failed: list[uuid.UUID] = dataclasses.field(default_factory=list)
 
     def add(self, other: "Moved") -> None:
-        """Add up, all but `points`."""
+        """Add the counts of others, all but `points`."""
         for name in (
             "measures",
             "empty",
@@ -74,10 +75,10 @@ class Moved:
 
 
 class Transfer:
-    """Moves metrics; may be used by several threads at once.
+    """Moves metrics. Threads may share it.
 
     :param conf: ``conf.storage``.
-    :param dry_run: read all, write nothing.
+    :param dry_run: read everything, write nothing.
     """
 
     def __init__(
@@ -104,7 +105,11 @@ class Transfer:
     def move(self, policy: Any, metrics: Sequence[Any]) -> Moved:
         """Move some metrics of one archive policy.
 
-        :raises InfluxDBError: not all may be moved.
+        A metric that can't be read is logged and counted as failed.
+
+        :param policy: gnocchi.archive_policy.ArchivePolicy.
+        :param metrics: gnocchi.indexer.Metric.
+        :raises InfluxDBError: some may not be moved.
         """
         moved = Moved()
         found: dict[uuid.UUID, history.HistoryPoints] = {}
@@ -117,7 +122,7 @@ class Transfer:
                 moved.empty += 1
                 continue
             except Exception as e:
-                # One that can't be read must not hold up the others.
+                # It must not hold up the others.
                 LOG.error("Metric %s can't be read: %r", metric.id, e)
                 moved.failed.append(metric.id)
                 continue
@@ -128,7 +133,7 @@ class Transfer:
             moved.not_finite += not_finite
             found[metric.id] = points
         self._leave_occupied(policy, found, moved)
-        # Reading some dozens of metrics may take its time.
+        # Some points may have expired while dozens of metrics were read.
         for id_, points in found.items():
             found[id_], too_old, _ = history.storable(
                 points, self.oldest(policy)
@@ -142,7 +147,10 @@ class Transfer:
         return moved
 
     def planned(self, metric: Any) -> history.HistoryPoints:
-        """The points that a metric becomes."""
+        """The points that a metric becomes.
+
+        :raises gnocchi.storage.MetricDoesNotExist: it has no history.
+        """
         policy = metric.archive_policy
         method = history.method(policy.aggregation_methods)
         return history.points(self._origin.levels(metric, method))
@@ -156,7 +164,10 @@ class Transfer:
     def stored(
         self, policy: Any, ids: Sequence[uuid.UUID], start: int, stop: int
     ) -> coalescing.Rows:
-        """Points that are in InfluxDB already."""
+        """Points from `start` and before `stop` (ns) in InfluxDB, by metric.
+
+        :raises InfluxDBError: they can't be read.
+        """
         asked = query.PointsQuery(self._buckets.name(policy), start, stop)
         (rows,) = self._fetcher.fetch([(asked, ids)])
         return rows

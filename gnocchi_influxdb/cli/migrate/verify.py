@@ -9,13 +9,12 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Comparing what was moved with what it was moved from.
+"""Comparing the moved history with the former storage.
 
-Three things are told apart. What must be equal: each point, and each
-aggregate that its window's points still determine. What may differ, since
-Gnocchi has kept one value of a window and dropped its measures. And what
-can't be compared, because InfluxDB has got measures of its own in that
-window, or because it answers no more that far back.
+Each point must be equal, and so must each aggregate that the points of its
+window still determine. Other aggregates may differ, since Gnocchi has kept one
+value of a window and dropped its measures. A window can't be compared if
+InfluxDB has received other measures in it, or does not answer that far back.
 """
 
 import dataclasses
@@ -34,14 +33,15 @@ _TOLERANCE = 1e-9
 
 @dataclasses.dataclass
 class Compared:
-    """Windows of one granularity and method.
+    """Counts of windows of one granularity and method.
 
-    :ivar equal: of `windows`.
-    :ivar unavoidable: that differ, and may.
-    :ivar absent: that InfluxDB has no value of, and need not.
-    :ivar wrong: that differ or are absent, and must not.
-    :ivar own: not compared: InfluxDB has other measures there.
-    :ivar worst: largest relative difference of the unavoidable ones.
+    :ivar windows: all of them.
+    :ivar equal: the values are equal.
+    :ivar unavoidable: the values differ, and may.
+    :ivar absent: InfluxDB has no value, and need not have one.
+    :ivar wrong: the values differ or one is absent, and must not.
+    :ivar own: not compared, since InfluxDB has other measures there.
+    :ivar worst: largest relative difference of the unavoidable windows.
     """
 
     windows: int = 0
@@ -53,7 +53,7 @@ class Compared:
     worst: float = 0.0
 
     def add(self, other: "Compared") -> None:
-        """Add up."""
+        """Add the counts of others."""
         self.windows += other.windows
         self.equal += other.equal
         self.unavoidable += other.unavoidable
@@ -70,7 +70,10 @@ POINTS = (0, "points")
 
 
 class Verifier:
-    """Compares metrics; may be used by several threads at once."""
+    """Compares metrics. Threads may share it.
+
+    :param conf: ``conf.storage``.
+    """
 
     def __init__(
         self, origin: source.Source, moving: transfer.Transfer, conf: Any
@@ -80,7 +83,10 @@ class Verifier:
         self._target = storage.InfluxDBStorage(conf)
 
     def compare(self, metric: Any) -> Result:
-        """Compare all that both can answer of a metric."""
+        """Compare all points and aggregates of a metric.
+
+        :raises InfluxDBError: InfluxDB can't be read.
+        """
         policy = metric.archive_policy
         try:
             planned = self._moving.planned(metric)
@@ -126,7 +132,7 @@ class Verifier:
 def _points(
     planned: history.HistoryPoints, there: history.HistoryPoints
 ) -> Compared:
-    """Whether the points are there."""
+    """Compare the planned points with those in InfluxDB."""
     equal, own = _fate(planned, there)
     return Compared(
         len(planned),
@@ -139,10 +145,12 @@ def _points(
 def _fate(
     planned: history.HistoryPoints, there: history.HistoryPoints
 ) -> tuple[Array, Array]:
-    """Which points are there, and which gave way to measures.
+    """Which points are in InfluxDB, and which gave way to measures.
 
-    One that is there with another value, alone in its window, is neither: a
-    measure would have to have come for just that nanosecond.
+    A point with another value, alone in its window, is neither: a measure
+    would have to have come for just that nanosecond.
+
+    :return: two boolean masks.
     """
     at = numpy.searchsorted(there.times, planned.times)
     after = numpy.searchsorted(there.times, planned.times + planned.every)
@@ -166,7 +174,7 @@ def _aggregation(
     every = schema.ns_of(aggregation.granularity)
     times, values = source.as_ns(before.timestamps), before.values
     if aggregation.timespan is not None:
-        # Counted from the newest window, which may be newer by now.
+        # A timespan ends at the newest window, which may be newer by now.
         newest = schema.floor(int(there.times[-1]), every)
         answered = times > newest - schema.ns_of(aggregation.timespan)
         times, values = times[answered], values[answered]
@@ -178,7 +186,7 @@ def _aggregation(
     )
     exact = _is_exact(aggregation, method, planned, ours, every)
     if aggregation.method == method:
-        # A value of which nothing was moved has been forgotten.
+        # No point stands for such a value: it was forgotten.
         exact |= (
             ~history.covered(planned, times, every)
             & (times >= oldest)
@@ -206,14 +214,14 @@ def _aggregation(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _WindowRanges:
-    """Positions of the points of each window."""
+    """Positions of the first point of each window, and after the last."""
 
     start: Array
     stop: Array
 
     @property
     def number(self) -> Array:
-        """Number of points of each."""
+        """Number of points of each window."""
         number: Array = self.stop - self.start
         return number
 
@@ -236,9 +244,9 @@ def _is_exact(
 ) -> Array:
     """In which windows the points determine the aggregate.
 
-    Where all points are measures; and where the one point is this aggregate.
-    A rate needs the window before, too, and Gnocchi has computed it from what
-    it was given at a time, so there is nothing that it must be.
+    In those with measures only, and in those whose one point is this
+    aggregate. Rates are never exact: a rate needs the window before, and
+    Gnocchi has computed it from the measures of one batch.
     """
     if methods.is_rate(aggregation.method):
         return numpy.zeros(len(windows.start), dtype=bool)
@@ -254,7 +262,7 @@ def _is_exact(
 
 
 def _find(times: Array, wanted: Array) -> tuple[Array, Array]:
-    """Positions of times in others, and which there are."""
+    """Positions of wanted times in `times`, and a mask of those found."""
     at = numpy.searchsorted(times, wanted)
     found = at < len(times)
     found[found] = times[at[found]] == wanted[found]
