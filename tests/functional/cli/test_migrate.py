@@ -400,7 +400,6 @@ def test_what_grows_too_old_while_it_reads(gnocchi, monkeypatch):
         to.buckets,
         gnocchi.conf.storage,
         False,
-        gnocchi.indexer,
     )
     oldest = iter([0, times[1]])
     monkeypatch.setattr(moving, "oldest", lambda policy: next(oldest))
