@@ -14,35 +14,36 @@
 https://docs.influxdata.com/influxdb/v1/query_language/manage-database/
 """
 
-import logging
 import re
 from typing import Any
 
+import daiquiri
+
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import shards
-from gnocchi_influxdb.buckets.policy import Bucket, spelled
+from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, spelled
 from gnocchi_influxdb.client import api
-from gnocchi_influxdb.client import client as influxdb_client
+from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.wire import influxql, influxql_rows
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 # As Go spells a duration: 720h0m0s.
 _PART = re.compile(r"(\d+(?:\.\d*)?)(h|m|s)")
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
-class Policies:
-    """Retention policies as the server keeps them.
+class RetentionPolicyAPI:
+    """Retention policies as the server has them. Threads may share it.
 
-    A bucket's name is that of the database, a slash and the policy's.
+    The name of a bucket is the database, a slash and the retention policy.
     """
 
-    def __init__(self, client: influxdb_client.Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def find(self, bucket: str) -> Bucket | None:
-        """The retention policy of that name.
+        """The retention policy of that name, None if there is none.
 
         :raises AccessError: the token may not read the database.
         """
@@ -66,55 +67,72 @@ class Policies:
                     )
         return None
 
-    def find_or_make(self, bucket: str, wanted: int) -> Bucket | None:
-        """The retention policy as it was found; None: it is as it should be.
+    def make(self, wanted: PolicyBucket) -> Bucket | None:
+        """Make a retention policy, and its database if there is none.
 
-        :param wanted: retention of one that is made.
-        :raises AccessError: it is not there and the token may not make it.
+        :return: None, or the one that another process made meanwhile.
+        :raises AccessError: the token may not.
         """
+        create = self._create(wanted)
         try:
-            return self.find(bucket) or self._make(bucket, wanted)
-        except exceptions.ForbiddenError as e:
-            # It may be one that the token can write to and not see.
             try:
-                self._client.probe(bucket)
-            except (
-                exceptions.ForbiddenError,
-                exceptions.BucketNotFoundError,
-            ):
-                raise exceptions.ForbiddenError(
-                    f"{e}. If there is no retention policy {bucket!r}, make"
-                    f" it with: {self.to_make(bucket, wanted)}"
-                ) from None
-            return None
+                self._ask(wanted.name, create)
+            except exceptions.BucketNotFoundError:
+                database, _ = api.names(wanted.name)
+                self._ask(wanted.name, influxql.create_database(database))
+                self._ask(wanted.name, create)
+        except exceptions.QueryError:
+            found = self.find(wanted.name)
+            if found is None:
+                raise
+            return found
+        LOG.info(
+            "Made retention policy %s in %s, duration %s",
+            wanted.name,
+            self._client,
+            spelled(wanted.retention),
+        )
+        return None
 
-    def lengthen(self, found: Bucket, wanted: int) -> None:
+    def may_make(self) -> bool:
+        """Whether the token is an administrator's, who may."""
+        try:
+            self._client.influxql("/", influxql.SHOW_USERS)
+        except exceptions.ForbiddenError:
+            return False
+        return True
+
+    def lengthen(self, found: Bucket, retention: int) -> None:
         """Change how long a retention policy keeps its points.
 
+        :param retention: seconds, 0 for ever.
         :raises AccessError: the token may not.
         :raises RefusedError: it can't be.
         """
         try:
-            self._ask(found.name, self._alter(found, wanted))
+            self._ask(found.name, self.to_lengthen(found, retention))
         except exceptions.QueryError as e:
             raise exceptions.RefusedError(str(e), 200, str(e)) from None
 
-    def to_make(self, bucket: str, wanted: int) -> str:
-        """What makes a retention policy by hand."""
-        database, _ = api.names(bucket)
+    def to_make(self, wanted: PolicyBucket) -> str:
+        """The statements that make a retention policy by hand."""
+        database, _ = api.names(wanted.name)
         return (
             f"{influxql.create_database(database)};"
-            f" {self._create(bucket, wanted)};"
+            f" {self._create(wanted)};"
             f" GRANT ALL ON {influxql.identifier(database)} TO the user of"
             " the token"
         )
 
-    def to_lengthen(self, found: Bucket, wanted: int) -> str:
-        """What changes the retention by hand."""
-        return self._alter(found, wanted)
+    def to_lengthen(self, found: Bucket, retention: int) -> str:
+        """The statement that changes the retention."""
+        database, name = api.names(found.name)
+        return influxql.alter_policy(
+            database, name, retention, shards.duration(retention)
+        )
 
     def to_clear(self, found: Bucket, start: str, stop: str) -> str:
-        """What deletes a shard of a retention policy by hand."""
+        """What to do by hand to delete a shard of a retention policy."""
         # A DELETE would reach the other policies of the database, too.
         database, name = api.names(found.name)
         return (
@@ -122,44 +140,14 @@ class Policies:
             f" {database} and retention policy {name} from {start} to {stop}"
         )
 
-    def _make(self, bucket: str, wanted: int) -> Bucket | None:
-        create = self._create(bucket, wanted)
-        try:
-            try:
-                self._ask(bucket, create)
-            except exceptions.BucketNotFoundError:
-                database, _ = api.names(bucket)
-                self._ask(bucket, influxql.create_database(database))
-                self._ask(bucket, create)
-        except exceptions.QueryError:
-            # Another process was faster, with a definition that may be
-            # another.
-            found = self.find(bucket)
-            if found is None:
-                raise
-            return found
-        LOG.info(
-            "Made retention policy %s in %s, duration %s",
-            bucket,
-            self._client,
-            spelled(wanted),
-        )
-        return None
-
-    def _create(self, bucket: str, wanted: int) -> str:
-        database, name = api.names(bucket)
+    def _create(self, wanted: PolicyBucket) -> str:
+        database, name = api.names(wanted.name)
         return influxql.create_policy(
             database,
             name,
-            wanted,
-            shards.duration(wanted),
+            wanted.retention,
+            wanted.shard_duration,
             self._client.replication,
-        )
-
-    def _alter(self, found: Bucket, wanted: int) -> str:
-        database, name = api.names(found.name)
-        return influxql.alter_policy(
-            database, name, wanted, shards.duration(wanted)
         )
 
     def _ask(self, bucket: str, statement: str) -> bytes:

@@ -9,28 +9,32 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Buckets of InfluxDB 2.x, by /api/v2/buckets."""
+"""Buckets of InfluxDB 2.x."""
 
-import logging
+import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import shards
-from gnocchi_influxdb.buckets.policy import Bucket, spelled
-from gnocchi_influxdb.client import client as influxdb_client
+from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, spelled
+from gnocchi_influxdb.client.client import Client
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
+
+# InfluxDB keeps such names for itself, so nothing is made; and it refuses
+# them in other words than a token that may not make any.
+_RESERVED = "_monitoring"
 
 
-class Buckets:
-    """Buckets as the server keeps them."""
+class BucketAPI:
+    """Buckets as the server has them. Threads may share it."""
 
-    def __init__(self, client: influxdb_client.Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def find(self, bucket: str) -> Bucket | None:
-        """The bucket of that name, if there is one that the token may see."""
+        """The bucket of that name, None if the token sees none."""
         for found in self._client.control.buckets(name=bucket):
-            # None: kept for ever, in shards as the server likes.
+            # No rule: kept for ever, in shards as the server likes.
             rules = found.retention_rules
             return Bucket(
                 id=str(found.id),
@@ -42,86 +46,73 @@ class Buckets:
             )
         return None
 
-    def find_or_make(self, bucket: str, wanted: int) -> Bucket | None:
-        """The bucket as it was found; None: it is as it should be.
+    def make(self, wanted: PolicyBucket) -> Bucket | None:
+        """Make a bucket.
 
-        :param wanted: retention of one that is made.
-        :raises AccessError: it is not there and the token may not make it.
+        :return: None, or the bucket that another process made meanwhile.
+        :raises AccessError: the token may not.
         """
-        return self.find(bucket) or self._make(bucket, wanted)
+        try:
+            self._client.control.make_bucket(
+                wanted.name,
+                "Measures of a Gnocchi archive policy",
+                wanted.retention,
+                wanted.shard_duration,
+            )
+        except exceptions.RefusedError as e:
+            found = self.find(wanted.name) if e.status == 422 else None
+            if found is None:
+                raise
+            return found
+        LOG.info(
+            "Made bucket %s in %s, retention %s",
+            wanted.name,
+            self._client,
+            spelled(wanted.retention),
+        )
+        return None
 
-    def lengthen(self, found: Bucket, wanted: int) -> None:
+    def may_make(self) -> bool:
+        """Whether the token has the right to; nothing is made."""
+        try:
+            self._client.control.make_bucket(_RESERVED, "", 0, 0)
+        except exceptions.AccessError:
+            return False
+        except exceptions.RefusedError:
+            pass
+        return True
+
+    def lengthen(self, found: Bucket, retention: int) -> None:
         """Change how long a bucket keeps its points.
 
+        :param retention: seconds, 0 for ever.
         :raises AccessError: the token may not.
         :raises RefusedError: it can't be.
         """
         self._client.control.change_bucket(
-            found.id, found.name, wanted, shards.duration(wanted)
+            found.id, found.name, retention, shards.duration(retention)
         )
 
-    def to_make(self, bucket: str, wanted: int) -> str:
-        """What makes a bucket by hand."""
+    def to_make(self, wanted: PolicyBucket) -> str:
+        """The command that makes a bucket by hand."""
         return (
-            f"influx bucket create --org {self._client.org} --name {bucket}"
-            f" --retention {wanted}s --shard-group-duration"
-            f" {shards.duration(wanted)}s; and let the token read and write it"
+            f"influx bucket create --org {self._client.org} --name"
+            f" {wanted.name} --retention {wanted.retention}s"
+            f" --shard-group-duration {wanted.shard_duration}s; and let the"
+            " token read and write it"
         )
 
-    def to_lengthen(self, found: Bucket, wanted: int) -> str:
-        """What changes the retention of a bucket by hand."""
+    def to_lengthen(self, found: Bucket, retention: int) -> str:
+        """The command that changes the retention of a bucket by hand."""
         return (
-            f"influx bucket update --id {found.id} --retention {wanted}s"
-            f" --shard-group-duration {shards.duration(wanted)}s"
+            f"influx bucket update --id {found.id} --retention {retention}s"
+            f" --shard-group-duration {shards.duration(retention)}s"
         )
 
     def to_clear(self, found: Bucket, start: str, stop: str) -> str:
-        """What deletes a shard of a bucket by hand."""
+        """The command that deletes a shard of a bucket by hand."""
         return (
             f"influx delete --org {self._client.org} --bucket {found.name}"
             f" --start {start} --stop {stop} --predicate '_measurement="
             f'"{schema.MEASUREMENT}"\''
         )
-
-    def _make(self, bucket: str, wanted: int) -> Bucket | None:
-        try:
-            self._client.control.make_bucket(
-                bucket,
-                "Measures of a Gnocchi archive policy",
-                wanted,
-                shards.duration(wanted),
-            )
-        except exceptions.RefusedError as e:
-            if e.status != 422:
-                raise
-            # Another process was faster, with a definition that may be
-            # another.
-            found = self.find(bucket)
-            if found is None:
-                raise
-            return found
-        except exceptions.AccessError:
-            # It may be one that the token can write to and not see.
-            self._require_by_hand(bucket, wanted)
-        else:
-            LOG.info(
-                "Made bucket %s in %s, retention %s",
-                bucket,
-                self._client,
-                spelled(wanted),
-            )
-        return None
-
-    def _require_by_hand(self, bucket: str, wanted: int) -> None:
-        try:
-            self._client.probe(bucket)
-        except (
-            exceptions.ForbiddenError,
-            exceptions.BucketNotFoundError,
-        ):
-            raise exceptions.ForbiddenError(
-                f"InfluxDB at {self._client.url} has no bucket {bucket!r}"
-                " that the token in [storage] influxdb_token may write to,"
-                " and the token may not make one. Make it with:"
-                f" {self.to_make(bucket, wanted)}"
-            ) from None

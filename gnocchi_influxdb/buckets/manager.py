@@ -15,24 +15,28 @@ Its name is a prefix and the policy's name, its retention the policy's longest
 timespan, and it is made when the first measure for the policy arrives.
 """
 
-import logging
 import time
 from typing import Any, NamedTuple
 
+import daiquiri
+
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.buckets import api_1x, api_2x
+from gnocchi_influxdb.buckets import visibility
+from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
+from gnocchi_influxdb.buckets.api_2x import BucketAPI
 from gnocchi_influxdb.buckets.policy import (
     Bucket,
+    PolicyBucket,
     longer,
     name,
     retention,
     spelled,
 )
-from gnocchi_influxdb.client import client as influxdb_client
+from gnocchi_influxdb.client.client import Client
 
 __all__ = ["LOOK_AGAIN", "Bucket", "Buckets", "longer", "name", "retention"]
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 #: Seconds after which a bucket that is known is looked at again. InfluxDB
 #: has no way to change one only if it is as it was seen, so a process with an
@@ -50,37 +54,47 @@ class _Known(NamedTuple):
 class Buckets:
     """The buckets of one server, made and kept up as policies need them.
 
+    Threads may share it.
+
+    :param expire: whether points expire; if not, they are kept for ever.
     :ivar client: of the server.
-    :ivar prefix: of their names.
-    :ivar server: how the server is asked about them.
+    :ivar prefix: of the names of buckets.
+    :ivar server: the API that the server has for them.
     """
 
-    def __init__(
-        self, client: influxdb_client.Client, prefix: str, expire: bool
-    ) -> None:
+    def __init__(self, client: Client, prefix: str, expire: bool) -> None:
         self.client = client
         self.prefix = prefix
         self._expire = expire
-        self.server: api_2x.Buckets | api_1x.Policies
+        self.server: BucketAPI | RetentionPolicyAPI
         if client.capabilities.buckets:
-            self.server = api_2x.Buckets(client)
+            self.server = BucketAPI(client)
         else:
-            self.server = api_1x.Policies(client)
+            self.server = RetentionPolicyAPI(client)
         # No lock: it would have to be held while the server is asked, and
         # when that does not answer one would wait for all the others. Making
         # a bucket twice is harmless.
         self._known: dict[str, _Known] = {}
+
+    def of(self, policy: Any) -> PolicyBucket:
+        """The bucket that an archive policy asks for. Does no I/O."""
+        return PolicyBucket(
+            policy.name, self.name(policy), self.retention(policy)
+        )
 
     def name(self, policy: Any) -> str:
         """Name of the bucket of an archive policy."""
         return name(self.prefix, policy.name)
 
     def retention(self, policy: Any) -> int:
-        """Retention that the bucket of an archive policy should have."""
+        """Retention that an archive policy asks for, seconds (0: for ever)."""
         return retention(policy.definition) if self._expire else 0
 
     def kept(self, policy: Any) -> int:
-        """Retention that the bucket is known to have, else should have."""
+        """Retention last seen on the server, else the policy's own.
+
+        :return: seconds, 0 for ever. Does no I/O.
+        """
         known = self._known.get(self.name(policy))
         return self.retention(policy) if known is None else known.retention
 
@@ -89,7 +103,7 @@ class Buckets:
         self._known.pop(bucket, None)
 
     def ensure(self, policy: Any) -> str:
-        """See that the policy's bucket is there and keeps enough.
+        """Make sure that the policy's bucket is there and keeps enough.
 
         A bucket that keeps points for longer than the policy asks is left as
         it is: another process may know a newer definition than this one.
@@ -97,66 +111,82 @@ class Buckets:
         :return: its name.
         :raises AccessError: it is not there and the token may not make it.
         """
-        bucket = self.name(policy)
-        wanted = self.retention(policy)
-        known = self._known.get(bucket)
+        wanted = self.of(policy)
+        known = self._known.get(wanted.name)
         if (
             known is None
-            or longer(wanted, known.retention)
+            or longer(wanted.retention, known.retention)
             or time.monotonic() - known.seen >= LOOK_AGAIN
         ):
-            if known is not None and not longer(wanted, known.retention):
+            if known and not longer(wanted.retention, known.retention):
                 # Other threads need not look, too.
-                self._remember(bucket, known.retention)
+                self._remember(wanted.name, known.retention)
             try:
-                self._remember(bucket, self._bring_about(bucket, wanted))
+                self._remember(wanted.name, self._bring_about(wanted))
             except BaseException:
-                self.forget(bucket)
+                self.forget(wanted.name)
                 raise
-        return bucket
+        return wanted.name
 
     def find(self, bucket: str) -> Bucket | None:
-        """The bucket of that name, if there is one that the token may see."""
+        """The bucket of that name, None if the token sees none."""
         return self.server.find(bucket)
 
     def _remember(self, bucket: str, retention: int) -> None:
         self._known[bucket] = _Known(retention, time.monotonic())
 
-    def _bring_about(self, bucket: str, wanted: int) -> int:
+    def _bring_about(self, wanted: PolicyBucket) -> int:
         """Make or lengthen a bucket.
 
         :return: the retention to be content with until the next look.
         """
-        found = self.server.find_or_make(bucket, wanted)
-        tries = _LENGTHEN_TRIES
-        while found is not None and longer(wanted, found.retention) and tries:
-            tries -= 1
-            if not self._lengthen(found, wanted):
+        found = self._find_or_make(wanted)
+        for _ in range(_LENGTHEN_TRIES):
+            if (
+                found is None
+                or not longer(wanted.retention, found.retention)
+                or not self._lengthen(found, wanted.retention)
+            ):
                 break
             # Somebody else may have changed it at the same moment.
-            found = self.find(bucket)
-        if found is None or longer(wanted, found.retention):
-            return wanted
+            found = self.find(wanted.name)
+        if found is None or longer(wanted.retention, found.retention):
+            return wanted.retention
         return found.retention
 
-    def _lengthen(self, found: Bucket, wanted: int) -> bool:
+    def _find_or_make(self, wanted: PolicyBucket) -> Bucket | None:
+        """The bucket as it was found; None: it is as it should be."""
         try:
-            self.server.lengthen(found, wanted)
+            return self.find(wanted.name) or self.server.make(wanted)
+        except exceptions.AccessError as e:
+            # It may be one that the token can write to and not see.
+            if visibility.takes_writes(self.client, wanted.name):
+                return None
+            raise exceptions.ForbiddenError(
+                f"InfluxDB at {self.client.url} has no bucket {wanted.name!r}"
+                " that the token in [storage] influxdb_token may write to,"
+                f" and the token may not make one: {e}. Make it with:"
+                f" {self.server.to_make(wanted)}"
+            ) from None
+
+    def _lengthen(self, found: Bucket, retention: int) -> bool:
+        try:
+            self.server.lengthen(found, retention)
         except (exceptions.AccessError, exceptions.RefusedError) as e:
             LOG.warning(
                 "Bucket %s keeps its points for %s, its archive policy asks"
                 " for %s, and that can't be changed: %s. Change it with: %s",
                 found.name,
                 spelled(found.retention),
-                spelled(wanted),
+                spelled(retention),
                 e,
-                self.server.to_lengthen(found, wanted),
+                self.server.to_lengthen(found, retention),
             )
             return False
         LOG.info(
             "Bucket %s of %s now keeps its points for %s",
             found.name,
             self.client,
-            spelled(wanted),
+            spelled(retention),
         )
         return True

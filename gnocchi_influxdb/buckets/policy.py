@@ -9,14 +9,16 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What an archive policy asks of its bucket (pure)."""
+"""The bucket that an archive policy asks for: its name and retention."""
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from gnocchi_influxdb import schema
+from gnocchi_influxdb.buckets import shards
 
 _HOUR = 3600
 
@@ -30,11 +32,30 @@ _LONGEST_NAME = 255  # of a retention policy
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.-]")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyBucket:
+    """The bucket that an archive policy asks for.
+
+    :ivar policy: name of the archive policy.
+    :ivar name: of the bucket.
+    :ivar retention: seconds, 0 for ever.
+    """
+
+    policy: str
+    name: str
+    retention: int
+
+    @property
+    def shard_duration(self) -> int:
+        """Seconds that a shard should span."""
+        return shards.duration(self.retention)
+
+
 class Bucket(NamedTuple):
     """A bucket as the server describes it; durations in seconds.
 
     A `retention` of 0 is infinite. The `id` of a retention policy is its
-    name; of a bucket there is one copy.
+    name; a bucket of InfluxDB 2.x has one copy of each point.
     """
 
     id: str

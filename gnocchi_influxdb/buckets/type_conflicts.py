@@ -9,42 +9,41 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Values of another type that somebody else has written.
+"""Values of another type, written to our buckets by somebody else.
 
 In each shard a field has one type. Where a foreign integer, say, came first,
 InfluxDB refuses all of Gnocchi's floats, of all metrics, that belong there.
 And a Flux read ends before such a shard without a word: what lies in later
 ones, though stored as it should be, is missing in the answer. (One of windows
-goes on behind a single such shard, if it had points before it; that is all
-luck: storage/reads/array_cursor.go of InfluxDB's source.) InfluxQL reads all.
+goes on behind a single such shard if it had points before it, which is luck:
+storage/reads/array_cursor.go of InfluxDB's source.) InfluxQL reads all.
 """
 
-import logging
 import threading
 
-import msgpack
+import daiquiri
 import numpy
 
 from gnocchi_influxdb import exceptions, schema
-from gnocchi_influxdb.buckets import api_1x, api_2x, shards
-from gnocchi_influxdb.buckets import manager as buckets_
-from gnocchi_influxdb.client import client as client_
-from gnocchi_influxdb.wire import influxql, influxql_points
+from gnocchi_influxdb.buckets import shards
+from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
+from gnocchi_influxdb.buckets.api_2x import BucketAPI
+from gnocchi_influxdb.buckets.policy import Bucket
+from gnocchi_influxdb.client.client import Client
+from gnocchi_influxdb.wire import influxql, influxql_rows
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 _TYPE = "float"
 
 
 def cure(
-    server: api_2x.Buckets | api_1x.Policies,
-    bucket: buckets_.Bucket,
-    time: int,
+    server: BucketAPI | RetentionPolicyAPI, bucket: Bucket, time: int
 ) -> str:
-    """What to do about the shard that a refused point belongs to.
+    """The end of a message: what to do about a shard of another type.
 
-    :param bucket: that says how long its shards are.
-    :param time: of the point, ns since the epoch.
+    :param bucket: the bucket, with the duration of its shards.
+    :param time: of a point that the shard refused, ns since the epoch.
     """
     start, stop = (
         f"{numpy.datetime64(edge, 's')}Z"
@@ -59,9 +58,12 @@ def cure(
 
 
 class Watch:
-    """Looks whether a bucket has values that Gnocchi did not write."""
+    """Looks for values in buckets that Gnocchi did not write.
 
-    def __init__(self, client: client_.Client) -> None:
+    Logs an error when a bucket begins to have some. Threads may share it.
+    """
+
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._told: set[str] = set()
         self._lock = threading.Lock()
@@ -70,9 +72,9 @@ class Watch:
     def other_types(self, bucket: str) -> list[str]:
         """Types other than float that our field has in some shard.
 
-        Costs about as much as a query can cost at least; empty where it
-        can't be known.
+        Costs as much as the smallest query.
 
+        :return: none, too, where InfluxQL can't be asked.
         :raises InfluxDBError: the server failed, or did not say it.
         """
         if not self._can_look:
@@ -106,21 +108,9 @@ class Watch:
 
 def _types(body: bytes) -> set[str]:
     """Types of our field in an answer to `influxql.FIELD_TYPES`."""
-    try:
-        answer = msgpack.unpackb(body)
-        for part in (answer, *answer.get("results", ())):
-            if error := part.get("error"):
-                raise exceptions.QueryError(
-                    f"InfluxDB could not tell the types of fields: {error}"
-                )
-        return {
-            kind
-            for result in answer.get("results", ())
-            for series in result.get("series", ())
-            for field, kind in series["values"]
-            if field == schema.FIELD
-        }
-    except influxql_points.MALFORMED as error:
-        raise exceptions.ResponseError(
-            f"InfluxDB's answer makes no sense: {body[:60]!r}"
-        ) from error
+    return {
+        kind
+        for series in influxql_rows.series(body)
+        for field, kind in series["values"]
+        if field == schema.FIELD
+    }

@@ -17,8 +17,10 @@ import time
 import uuid
 from typing import Any
 
-from gnocchi_influxdb import exceptions, schema
-from gnocchi_influxdb.buckets import manager, type_conflicts
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.buckets import type_conflicts, visibility
+from gnocchi_influxdb.buckets.manager import Buckets
+from gnocchi_influxdb.buckets.policy import longer
 from gnocchi_influxdb.cli.check.server import Finding, Findings, Level
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.maintenance import deletes
@@ -32,63 +34,40 @@ from gnocchi_influxdb.wire import (
 #: Seconds that the newest point of one metric may take. Usual are 0.005.
 LATENCY_WARN = 1.0
 _QUERIES = 5
-# InfluxDB keeps such names for itself, so nothing is made; and it refuses
-# them in other words than a token that may not make any.
-_RESERVED = "_monitoring"
-
-
-def may_make_buckets(influxdb: client.Client) -> bool:
-    """Whether the token has the right to; nothing is made."""
-    if not influxdb.capabilities.buckets:
-        try:
-            influxdb.influxql("/", influxql.SHOW_USERS)
-        except exceptions.ForbiddenError:
-            return False
-        return True
-    try:
-        influxdb.control.make_bucket(_RESERVED, "", 0, 0)
-    except exceptions.AccessError:
-        return False
-    except exceptions.RefusedError:
-        pass
-    return True
 
 
 def bucket(
     influxdb: client.Client,
-    known: manager.Buckets,
+    known: Buckets,
     policy: Any,
     may_make: bool,
     is_used: bool,
 ) -> Findings:
     """Whether the bucket of an archive policy is as the policy needs it."""
-    name = known.name(policy)
+    wanted = known.of(policy)
+    name = wanted.name
     subject = f"bucket {name}"
-    wanted = known.retention(policy)
     found = known.find(name)
     if found is None:
-        try:
-            influxdb.probe(name)
-        except (exceptions.BucketNotFoundError, exceptions.AccessError):
-            if may_make:
-                text = "not there yet; the first measure makes it"
-                yield Finding(Level.OK, subject, text)
-            else:
-                yield Finding(
-                    Level.FAIL if is_used else Level.WARN,
-                    subject,
-                    "not there, or hidden from the token, and the token may"
-                    " not make it",
-                    known.server.to_make(name, wanted),
-                )
-            return
-        yield Finding(
-            Level.WARN,
-            subject,
-            "may be written to, but the token may not read it, so nothing"
-            " can be answered from it",
-            "give the token the right to read the bucket",
-        )
+        if visibility.takes_writes(influxdb, name):
+            yield Finding(
+                Level.WARN,
+                subject,
+                "may be written to, but the token may not read it, so nothing"
+                " can be answered from it",
+                "give the token the right to read the bucket",
+            )
+        elif may_make:
+            text = "not there yet; the first measure makes it"
+            yield Finding(Level.OK, subject, text)
+        else:
+            yield Finding(
+                Level.FAIL if is_used else Level.WARN,
+                subject,
+                "not there, or hidden from the token, and the token may not"
+                " make it",
+                known.server.to_make(wanted),
+            )
         return
     influxdb.probe(name)
     _newest(influxdb, name, uuid.uuid4())
@@ -110,19 +89,21 @@ def bucket(
             "ALTER RETENTION POLICY ... REPLICATION changes it for shards"
             " that are made from then on",
         )
-    if manager.longer(wanted, found.retention):
+    if longer(wanted.retention, found.retention):
         yield Finding(
             Level.WARN if may_make else Level.FAIL,
             subject,
             f"keeps points for {spelled(found.retention)}, the archive policy"
-            f" asks for {spelled(wanted)}"
+            f" asks for {spelled(wanted.retention)}"
             + ("; the next measures change that" if may_make else ""),
-            known.server.to_lengthen(found, wanted),
+            known.server.to_lengthen(found, wanted.retention),
         )
         return
     more = ""
-    if found.retention != wanted:
-        more = f", longer than the policy asks for ({spelled(wanted)})"
+    if found.retention != wanted.retention:
+        more = (
+            f", longer than the policy asks for ({spelled(wanted.retention)})"
+        )
     yield Finding(
         Level.OK, subject, f"keeps points for {spelled(found.retention)}{more}"
     )

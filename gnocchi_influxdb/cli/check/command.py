@@ -123,9 +123,9 @@ class _Check:
         storage = self._deployment.conf.storage
         if not self._try("token", checks.token(influxdb, storage)):
             return
-        may_make = bucket_checks.may_make_buckets(influxdb)
-        self._try("clock", checks.clock(influxdb))
         known = self._deployment.buckets
+        may_make = known.server.may_make()
+        self._try("clock", checks.clock(influxdb))
         for policy in policies:
             used = (policy.name, listing.ACTIVE) in counts
             self._try(

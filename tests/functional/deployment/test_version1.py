@@ -350,7 +350,7 @@ def test_may_not_make_a_policy(
     said = str(error.value)
     assert "influxdb_token" in said
     assert "secret" not in said
-    by_hand = said.partition("make it with: ")[2].split("; ")
+    by_hand = said.partition("Make it with: ")[2].split("; ")
     assert len(by_hand) == 3
     for statement in by_hand:
         version1.ask(
