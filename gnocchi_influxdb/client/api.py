@@ -9,40 +9,41 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The two APIs that InfluxDB has (pure).
+"""The two APIs of InfluxDB: paths, forms and what they can do. No I/O.
 
-An archive policy is a bucket of an organization where InfluxDB is 2.x, and a
-retention policy of a database where it is 1.x or a cluster of that. Which of
-them it is follows from [storage] influxdb_bucket_prefix: with a slash, what
-is in front of it is the database. So nobody has to ask the server first, nor
-to wait for one that is away; gnocchi-upgrade sees that the two fit.
+On InfluxDB 2.x an archive policy is a bucket of an organization, on 1.x and
+its clusters a retention policy of a database. [storage] influxdb_bucket_prefix
+tells which: what stands before a slash in it is the database. So nobody has to
+ask the server first, or wait for one that is away; gnocchi-upgrade checks that
+the server fits.
 """
 
 import dataclasses
 import urllib.parse
 from typing import Any
 
-# What else means nothing in a form. A text that is all plain need not be gone
-# through, which takes longer than to make it.
+# Characters besides letters and digits that a form need not quote. urllib
+# returns a text of such characters as it is, and else quotes each one, which
+# takes longer than to make a statement.
 _PLAIN = " \"'(),/:<=>"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the server and its API can do. What differs gets a field here.
+    """What the server and its API can do: a field for each difference.
 
-    :ivar buckets: an archive policy is a bucket, with an index of its own,
-        and /api/v2/buckets makes it. If not, it is a retention policy of a
-        database, and InfluxQL makes it.
-    :ivar tokens: the token is one; if not, it is user:password.
-    :ivar flux: Flux aggregates in the storage engine and sends an answer as
-        it goes. If not, InfluxQL is always the quicker language.
+    :ivar buckets: an archive policy is a bucket with an index of its own,
+        made by /api/v2/buckets; if not, a retention policy of a database,
+        made by InfluxQL.
+    :ivar tokens: [storage] influxdb_token is a token; if not, user:password.
+    :ivar flux: Flux aggregates in the storage engine and sends the first rows
+        before it has the last; if not, InfluxQL is always faster.
     :ivar delete_by_tag: /api/v2/delete takes a predicate of tags.
-    :ivar hides: what the token may not read looks like what is not there.
+    :ivar hides: a bucket that the token may not read looks absent.
     :ivar may_lag: copies of a point may differ for a while.
-    :ivar counts: `count` in InfluxQL is right. Asked for one, the nodes of a
-        cluster that lack the series answer an empty iterator of floats, and
-        what the others answer, integers, is dropped for it.
+    :ivar counts: `count` in InfluxQL is right. On a cluster the nodes that
+        lack a series answer with an empty iterator of floats, and the counts
+        of the others, integers, are dropped because of it.
     """
 
     buckets: bool
@@ -63,7 +64,7 @@ INFLUXDB_2 = Capabilities(
     may_lag=False,
     counts=True,
 )
-#: A cluster speaks as InfluxDB 1.8 does.
+#: A cluster has the API of InfluxDB 1.8.
 CLUSTER = Capabilities(
     buckets=False,
     tokens=False,
@@ -106,13 +107,13 @@ class Version2:
 
 
 class Version1:
-    """InfluxDB 1.x, and clusters that speak as it does.
+    """InfluxDB 1.x, and clusters with its API.
 
     Writes go to /write, where the consistency of a cluster is documented; a
-    server that is none reads over it.
+    single server ignores it.
 
-    :ivar capabilities: for all that is known before the server is asked.
-    :ivar replication: of the retention policies that are made.
+    :ivar capabilities: those of a cluster until the server has answered.
+    :ivar replication: copies that a new retention policy asks for.
     """
 
     capabilities = CLUSTER
@@ -168,6 +169,6 @@ def encode(form: dict[str, str]) -> bytes:
 
 
 def names(bucket: str) -> tuple[str, str]:
-    """The database and its retention policy that a bucket is on 1.x."""
+    """Database and retention policy of a bucket on 1.x."""
     database, _, policy = bucket.partition("/")
     return database, policy

@@ -23,6 +23,7 @@ import dataclasses
 import gzip
 import http.client
 import os
+import select
 import socket
 import threading
 import time
@@ -32,7 +33,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import daiquiri
-import urllib3.util
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.client import errors, tls
@@ -235,7 +235,9 @@ class Transport:
             except IndexError:  # Another thread took it.
                 break
             # Readable before a request means that the server has closed it.
-            if not urllib3.util.wait_for_read(connection, 0):
+            poll = select.poll()
+            poll.register(connection, select.POLLIN)
+            if not poll.poll(0):
                 return connection
             connection.close()
         return None

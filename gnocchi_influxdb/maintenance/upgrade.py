@@ -9,17 +9,18 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What gnocchi-upgrade looks at."""
+"""What gnocchi-upgrade checks: the server, its release, the token."""
 
-import logging
 from typing import Any
 
+import daiquiri
+
 from gnocchi_influxdb import exceptions, schema
-from gnocchi_influxdb.client import client as client_
-from gnocchi_influxdb.client import server as servers
+from gnocchi_influxdb.client.client import Client
+from gnocchi_influxdb.client.server import Server
 from gnocchi_influxdb.wire import influxql, influxql_rows
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 #: The oldest releases that the driver is tested with.
 OLDEST = {2: (2, 7), 1: (1, 8)}
@@ -27,11 +28,11 @@ OLDEST = {2: (2, 7), 1: (1, 8)}
 _SUPPORTED = "InfluxDB 2.7 or a later 2.x, or 1.8 or a later 1.x"
 
 
-def check(client: client_.Client, conf: Any) -> None:
-    """Find out whether this is a server that the driver can work with.
+def check(client: Client, conf: Any) -> None:
+    """Check that the driver can work with this server, and log what it is.
 
     :param conf: the group of options that the client was made with.
-    :raises InfluxDBError: it is not; the message says what to do.
+    :raises InfluxDBError: it can't; the message says what to do.
     """
     server = client.server()
     release = server.release()
@@ -55,9 +56,9 @@ def check(client: client_.Client, conf: Any) -> None:
 
 
 def _check_release(
-    client: client_.Client,
+    client: Client,
     conf: Any,
-    server: servers.Server,
+    server: Server,
     release: tuple[int, int],
 ) -> None:
     found = f"{client.url} ([storage] influxdb_url) is {server}"
@@ -87,10 +88,8 @@ def _check_release(
         )
 
 
-def _check_1x(
-    client: client_.Client, conf: Any, server: servers.Server
-) -> None:
-    # Everybody may ask that, and sees what there is for the token.
+def _check_1x(client: Client, conf: Any, server: Server) -> None:
+    # Each user may ask this; an unknown one gets an error.
     influxql_rows.series(
         client.influxql(conf.influxdb_bucket_prefix, influxql.SHOW_DATABASES)
     )
@@ -111,10 +110,11 @@ def _check_1x(
     )
 
 
-def limits(client: client_.Client) -> list[str]:
-    """Limits in the configuration of a 1.x that Gnocchi may come up against.
+def limits(client: Client) -> list[str]:
+    """Limits in the configuration of a 1.x that Gnocchi may reach.
 
-    :return: sentences; none where the token may not see the configuration.
+    :return: sentences; empty, too, if the token may not see the
+        configuration.
     """
     try:
         found = influxql_rows.series(
