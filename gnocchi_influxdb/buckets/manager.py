@@ -34,7 +34,7 @@ from gnocchi_influxdb.buckets.policy import (
 )
 from gnocchi_influxdb.client.client import Client
 
-__all__ = ["LOOK_AGAIN", "Bucket", "Buckets", "longer", "name", "retention"]
+__all__ = ["LOOK_AGAIN", "Bucket", "Buckets"]
 
 LOG = daiquiri.getLogger(__name__)
 

@@ -122,10 +122,10 @@ def retention(definition: Iterable[Any]) -> int:
 
 
 def longer(one: int, other: int) -> bool:
-    """Whether a retention is longer than another; 0 is infinite."""
+    """Whether a retention (seconds) is longer than another; 0: for ever."""
     return other != 0 and (one == 0 or one > other)
 
 
 def spelled(seconds: int) -> str:
-    """A retention for a message."""
+    """A retention (seconds), to be read in a message."""
     return f"{seconds} s" if seconds else "for ever"

@@ -9,16 +9,16 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The shards that InfluxDB cuts a bucket into (pure)."""
+"""The shards into which InfluxDB cuts the time of a bucket. No I/O."""
 
 from typing import Any
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
-#: Durations that a shard may have, and how many of them a bucket may come to.
-#: A read without bounds opens every shard, about 0.1 ms each, so there should
-#: not be hundreds; and a shard is what expires, so there should not be three.
+# Durations of shards, seconds, and how many shards a bucket may have. A read
+# without bounds opens every shard, 0.1 ms each, so there should not be
+# hundreds; whole shards expire, so there should not be three.
 _SHARD_DURATIONS = (_HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 28 * _DAY, 84 * _DAY)
 _SHARDS = 60
 
@@ -51,10 +51,11 @@ def starts(times: Any, duration: int) -> Any:
 
 
 def bounds(times: Any, duration: int) -> list[int]:
-    """Where the times of each shard begin, and at last where all end.
+    """Positions at which sorted times enter another shard.
 
     :param times: int64 array, ns since 1970, sorted, not empty.
     :param duration: of the shards, seconds.
+    :return: 0, those positions, and the number of times.
     """
     shard = starts(times, duration)
     changes = (shard[1:] != shard[:-1]).nonzero()[0] + 1

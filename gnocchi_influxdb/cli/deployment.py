@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The Gnocchi that a configuration describes."""
+"""The installation of Gnocchi that a configuration describes."""
 
 import functools
 import logging
@@ -26,7 +26,7 @@ from gnocchi_influxdb.client import client
 
 
 class Deployment:
-    """What a command works on, each part made when it is first needed.
+    """What a command works on. Each part is made when it is first needed.
 
     :param files: configuration files; none: where Gnocchi looks itself.
     :param directories: directories of configuration files.
@@ -60,17 +60,17 @@ class Deployment:
         opts.register(conf.storage)
         for group, options in opts.list_opts():
             for option in options:
-                # A value is looked at when it is first used, else.
+                # oslo.config checks a value when it is first read.
                 getattr(conf[group], option.dest)
-        # Somebody waits at the terminal, or a monitoring system does: a
-        # database that is away is to be said at once.
+        # Somebody waits at the terminal, or a monitoring system does: tell
+        # at once that a database is away.
         conf.set_override("max_retries", 0, "database")
         return conf
 
     @functools.cached_property
     def indexer(self) -> Any:
         """Gnocchi's indexer."""
-        # Not by gnocchi.indexer.get_driver, which tries again for ever.
+        # gnocchi.indexer.get_driver would try again for ever.
         scheme = urllib.parse.urlsplit(self.conf.indexer.url).scheme
         return driver.DriverManager("gnocchi.indexer", scheme).driver(
             self.conf
@@ -84,7 +84,7 @@ class Deployment:
 
     @functools.cached_property
     def client(self) -> client.Client:
-        """InfluxDB."""
+        """The client of InfluxDB."""
         return client.Client(self.conf.storage)
 
     @functools.cached_property
@@ -97,10 +97,10 @@ class Deployment:
         )
 
     def be_patient(self, seconds: int) -> None:
-        """Let InfluxDB take so long for an answer, at least.
+        """Raise influxdb_timeout to at least `seconds`.
 
-        What looks at all series of a large installation takes longer than
-        any read or write of Gnocchi's does.
+        A query over all series of a large installation takes longer than any
+        read or write of Gnocchi. Call it before `client` is first used.
         """
         timeout = max(self.conf.storage.influxdb_timeout, seconds)
         self.conf.set_override("influxdb_timeout", timeout, "storage")

@@ -9,11 +9,11 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the statuses, errors and small JSON answers of InfluxDB mean (pure).
+"""The meaning of statuses, errors and failures of connections. No I/O.
 
-The wordings are those of InfluxDB 2.7 to 2.9 and of 1.8 to 1.13, each
-provoked on a real server by the functional tests; those of a cluster are from
-its source (coordinator/points_writer.go).
+The functional tests provoke the wordings here on real servers: InfluxDB 2.7 to
+2.9 and 1.8 to 1.13. Those of a cluster are from its source
+(coordinator/points_writer.go).
 """
 
 import gzip
@@ -27,25 +27,23 @@ from typing import Any
 from gnocchi_influxdb import exceptions
 
 _DROPPED = re.compile(r"dropped[ =](\d+)")
-# Of a write, and of a query. Others, S3 for one, have buckets, too.
+# A write says the first, a query the second. (S3, say, has buckets, too.)
 _NO_BUCKET = re.compile(r'bucket ".*" not found$|could not find bucket ".*"$')
-# The same of 1.x: of a write, which has no status of its own for the second,
-# and of Flux.
+# On 1.x a write says the first two, without a status of their own; Flux says
+# the others.
 _NO_POLICY = re.compile(
     r"^(database|retention policy) not found: "
     r"|execute state: (no database|invalid retention policy)$"
 )
-# Of 2.x, with a 500: the bucket is just being made, or deleted.
+# 2.x says this with a 500 while a bucket is being made or deleted.
 _NOT_YET = re.compile(r"\bdatabase not found: [0-9a-f]{16}$")
-# Of Flux on 1.x, which has one status for all errors.
+# Flux on 1.x has one status for all errors.
 _FLUX_FAULT = re.compile(r"^(error |compilation failed|runtime error)")
 _FLUX_FORBIDDEN = re.compile(r"execute state: user .*, requires ")
-# Limits of a server of 1.x with an index in memory.
+# Limits of a 1.x whose index is in memory.
 _FULL = re.compile(r"max-(values-per-tag|series-per-database)( limit)? exc")
-# urllib3 begins with the repr of its connection.
-_REPR = re.compile(r"^<[^<>]*>: ")
-# The last ones are of a cluster where a node is away; a DELETE is done in part
-# then.
+# A cluster says the last two while a node is away; it has then done a DELETE
+# in part.
 _BUSY_INFLUXQL = re.compile(
     rb"(max-concurrent-queries limit exceeded"
     rb"|(partial success, node \d+ may be down \()?dial tcp[: ])[ !#-~]*"
@@ -124,9 +122,11 @@ def transport_error(url: str, error: Exception) -> exceptions.InfluxDBError:
 def error(
     url: str, org: str, path: str, reply: Any
 ) -> exceptions.InfluxDBError:
-    """The exception for an answer that is no success.
+    """The exception for an answer whose status is not success.
 
-    :param path: what was asked for, to tell a write from a query.
+    :param url: of the server, fit to be shown.
+    :param path: of the request, to tell a write from a query.
+    :param reply: a `transport.Response`.
     """
     status: int = reply.status
     reason = _reason(reply)
@@ -199,7 +199,10 @@ def _partial_write(
 
 
 def json_object(url: str, reply: Any) -> dict[str, Any]:
-    """The JSON object that an answer consists of."""
+    """The JSON object in an answer.
+
+    :raises ResponseError: there is none.
+    """
     try:
         found = json.loads(reply.data)
     except ValueError:
@@ -213,14 +216,14 @@ def json_object(url: str, reply: Any) -> dict[str, Any]:
 
 
 def check_influxql(url: str, bucket: str, body: bytes) -> None:
-    """Raise what InfluxQL says inside of a 200 and no parser need know.
+    """Raise the errors inside of a 200 that are not about a statement.
 
     :raises BucketNotFoundError: the bucket is not there, or the token may not
         read it.
     :raises AccessError: the token may not do that with it.
     :raises UnavailableError: the server is too busy.
     """
-    # Where it is an answer of many points it is not looked through.
+    # An answer of many points is not searched as a whole.
     start = body[:300]
     if b"error" not in start:
         return
@@ -251,7 +254,7 @@ def _text(reply: Any) -> str:
 
 
 def _reason(reply: Any) -> str | None:
-    """The server's own words, None if it does not speak as InfluxDB does."""
+    """The server's own words, None if this is not an error of InfluxDB."""
     if packed := _PACKED_ERROR.match(reply.data):
         return packed[1].decode("utf-8", "replace")
     try:
@@ -265,7 +268,7 @@ def _reason(reply: Any) -> str | None:
 
 
 def _flux_reason(reply: Any) -> str | None:
-    """What Flux on 1.x says once it has begun to answer: a CSV of errors."""
+    """The error in a CSV: what Flux on 1.x sends once it has begun."""
     if not reply.headers.get("Content-Type", "").startswith("text/csv"):
         return None
     head, _, rest = _text(reply).partition("\n")
@@ -274,5 +277,5 @@ def _flux_reason(reply: Any) -> str | None:
 
 
 def _short(said: str) -> str:
-    """Without the most of a statement with the ids of many metrics."""
+    """Without most of a statement that holds the ids of many metrics."""
     return said if len(said) < 600 else f"{said[:400]} ... {said[-160:]}"

@@ -9,7 +9,10 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What `gnocchi-influxdb check` looks at in the buckets."""
+"""Checks of the buckets: retention, types, a probe, how long a query takes.
+
+Each function yields findings, and raises InfluxDBError if it can't find out.
+"""
 
 import socket
 import statistics
@@ -31,7 +34,7 @@ from gnocchi_influxdb.wire import (
     influxql_points,
 )
 
-#: Seconds that the newest point of one metric may take. Usual are 0.005.
+#: Seconds that reading the newest point of a metric may take. 0.005 is usual.
 LATENCY_WARN = 1.0
 _QUERIES = 5
 
@@ -43,7 +46,11 @@ def bucket(
     may_make: bool,
     is_used: bool,
 ) -> Findings:
-    """Whether the bucket of an archive policy is as the policy needs it."""
+    """Check that the bucket of an archive policy is as the policy needs it.
+
+    :param may_make: whether the token may make buckets.
+    :param is_used: whether the policy has metrics.
+    """
     wanted = known.of(policy)
     name = wanted.name
     subject = f"bucket {name}"
@@ -111,8 +118,8 @@ def bucket(
 
 def probe_series(influxdb: client.Client, name: str) -> Findings:
     """Write, read and delete a point of a metric that does not exist."""
-    # Always the same one: the index keeps something of each series that it
-    # has ever had. Not the one of another host that checks at the moment.
+    # The same metric each time, since the index never forgets a series quite;
+    # but one for each host, since several may check at the same time.
     one = uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname())
     line = (
         f"{schema.MEASUREMENT},{schema.TAG}={one}"
@@ -154,7 +161,10 @@ def probe_series(influxdb: client.Client, name: str) -> Findings:
 
 
 def latency(influxdb: client.Client, name: str, warn: float) -> Findings:
-    """How long a small query takes."""
+    """Check how long a small query takes.
+
+    :param warn: seconds.
+    """
     one = uuid.uuid4()
     seconds = statistics.median(
         _timed(lambda: _newest(influxdb, name, one)) for _ in range(_QUERIES)
@@ -172,7 +182,7 @@ def latency(influxdb: client.Client, name: str, warn: float) -> Findings:
 
 
 def spelled(seconds: int) -> str:
-    """A retention for people."""
+    """A retention in days, hours, minutes and seconds."""
     if not seconds:
         return "ever"
     days, rest = divmod(seconds, 86400)
@@ -183,7 +193,7 @@ def spelled(seconds: int) -> str:
 
 
 def _newest(influxdb: client.Client, name: str, one: uuid.UUID) -> list[float]:
-    """The value of the newest point of a metric, if it has any."""
+    """The value of the newest point of a metric, in a list; or none."""
     if not influxdb.capabilities.buckets:
         body = influxdb.influxql(name, influxql.newest([one]))
         (answer,) = influxql_points.parse_influxql(body, [["last"]])

@@ -109,7 +109,7 @@ class _Check:
             counts.update(listing.count(self._deployment.indexer))
 
         self._try("indexer", indexer())
-        # What is away now is to be said now.
+        # Nobody wants to wait for repetitions here.
         influxdb = client.Client(conf.storage, max_retries=0)
         if self._try("server", checks.server(influxdb)):
             self._rest(influxdb, policies, counts)
@@ -157,12 +157,15 @@ class _Check:
         )
 
     def _try(self, subject: str, look: checks.Findings) -> bool:
-        """Whether it could be found out."""
+        """Report the findings.
+
+        :return: whether the check could be made.
+        """
         try:
             for finding in look:
                 self._found(finding)
         except Exception as e:
-            # Whatever it is: the others are worth to be looked at.
+            # Whatever went wrong, go on with the other checks.
             self._failed(subject, e)
             return False
         return True

@@ -9,9 +9,9 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What `gnocchi-influxdb check` looks at, one function a subject.
+"""Checks of the configuration, the server, the token, clocks and the indexer.
 
-Each yields its findings, and raises InfluxDBError where it can't find out.
+Each function yields findings, and raises InfluxDBError if it can't find out.
 """
 
 import enum
@@ -27,14 +27,14 @@ from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import upgrade
 from gnocchi_influxdb.wire import flux_response
 
-#: Seconds between the clocks from which on points of the present may look as
-#: if they were of the future, or fall out of a bucket early.
+#: Seconds between the clocks from which points of the present may seem to be
+#: of the future, or may expire early.
 CLOCK_WARN = 2.0
 CLOCK_FAIL = 60.0
 
 
 class Level(enum.IntEnum):
-    """How bad it is; the exit status, too."""
+    """How bad a finding is. The worst one is the exit status."""
 
     OK = 0
     WARN = 1
@@ -42,9 +42,9 @@ class Level(enum.IntEnum):
 
 
 class Finding(NamedTuple):
-    """One line.
+    """One line of the report.
 
-    :ivar cure: what to do about it; empty if there is nothing to do.
+    :ivar cure: what to do about it; empty if nothing.
     """
 
     level: Level
@@ -57,7 +57,10 @@ Findings = Iterator[Finding]
 
 
 def options(conf: Any) -> Findings:
-    """Whether Gnocchi uses the drivers, and safely."""
+    """Check that Gnocchi uses both drivers, and over TLS.
+
+    :param conf: the whole configuration.
+    """
     storage = conf.storage
     if storage.driver == "influxdb":
         yield Finding(Level.OK, "drivers", "[storage] driver is influxdb")
@@ -98,7 +101,7 @@ def options(conf: Any) -> Findings:
 
 
 def server(influxdb: client.Client) -> Findings:
-    """Whether it is there, healthy, and of a version that will do."""
+    """Check that the server answers, is healthy and of a tested version."""
     try:
         health = influxdb.control.health()
     except exceptions.ResponseError:
@@ -148,14 +151,16 @@ def _has_profiles(influxdb: client.Client) -> bool:
 
 
 def token(influxdb: client.Client, conf: Any) -> Findings:
-    """Whether the server knows it, and has the organization for it."""
+    """Check that the server knows the token and shows it the organization.
+
+    :param conf: the group of options that the client was made with.
+    """
     try:
         upgrade.check(influxdb, conf)
     except exceptions.AccessError:
         if not influxdb.capabilities.buckets:
             raise
-        # An unknown token gets no answer here either, one with few rights a
-        # short one.
+        # This fails, too, if the server does not know the token.
         influxdb.control.buckets(limit=1)
         yield Finding(
             Level.OK,
@@ -176,12 +181,12 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
 
 
 def clock(influxdb: client.Client) -> Findings:
-    """How far InfluxDB's clock and ours are apart."""
+    """Check how far InfluxDB's clock and this machine's are apart."""
     asked = time.time_ns()
     theirs, precision = _their_time(influxdb)
     answered = time.time_ns()
     apart = (theirs - (asked + answered) // 2) / 1e9
-    # Half of the way there and back can't be told from a difference.
+    # Half of the round trip may be a difference or not.
     least = max(abs(apart) - (answered - asked) / 2e9 - precision, 0.0)
     level = Level.OK
     if least > CLOCK_WARN:
@@ -195,7 +200,7 @@ def clock(influxdb: client.Client) -> Findings:
 
 
 def _their_time(influxdb: client.Client) -> tuple[int, float]:
-    """InfluxDB's time, ns, and by how many seconds it may be off."""
+    """InfluxDB's time (ns), and by how many seconds it may be off."""
     if not influxdb.capabilities.flux:
         # Flux of 1.8 can't make a point of the present.
         return influxdb.clock.now_ns(), influxdb.clock.error
@@ -209,7 +214,7 @@ def _their_time(influxdb: client.Client) -> tuple[int, float]:
 
 
 def indexer(index: Any) -> Findings:
-    """Whether it answers."""
+    """Check that the indexer answers."""
     counts = listing.count(index)
     number = sum(n for (_, s), n in counts.items() if s == listing.ACTIVE)
     yield Finding(Level.OK, "indexer", f"answers, {number:,} metrics")
