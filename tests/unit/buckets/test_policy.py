@@ -35,7 +35,7 @@ prefixes = st.from_regex(
 @given(prefixes, names)
 @example("", "_monitoring")
 def test_names_are_safe(prefix, policy):
-    name = manager.name(prefix, policy)
+    name = policies.name(prefix, policy)
     assert re.fullmatch(r"[A-Za-z0-9_.%-]+", name)
     assert not name.startswith("_")
     assert name.startswith(prefix)
@@ -48,7 +48,7 @@ def test_names_are_safe(prefix, policy):
 @example("p-", "%", "%25")
 def test_no_two_policies_share_a_bucket(prefix, one, other):
     if one != other:
-        assert manager.name(prefix, one) != manager.name(prefix, other)
+        assert policies.name(prefix, one) != policies.name(prefix, other)
 
 
 def _unescaped(prefix, name):
@@ -61,7 +61,7 @@ def _unescaped(prefix, name):
 
 @given(prefixes, st.text(st.characters(), min_size=1, max_size=50))
 def test_a_name_can_be_read_back(prefix, policy):
-    assert _unescaped(prefix, manager.name(prefix, policy)) == policy
+    assert _unescaped(prefix, policies.name(prefix, policy)) == policy
 
 
 # Of a retention policy: database, slash, and perhaps the start of its name.
@@ -76,7 +76,7 @@ prefixes_1x = st.from_regex(
 @example("gnocchi/.", ".")
 @example("gnocchi/", "日" * 255)
 def test_names_of_retention_policies(prefix, policy):
-    database, _, name = manager.name(prefix, policy).partition("/")
+    database, _, name = policies.name(prefix, policy).partition("/")
     assert database == prefix.partition("/")[0]
     assert re.fullmatch(r"[A-Za-z0-9_.%-]{1,255}", name)
     # It is that of a directory.
@@ -89,13 +89,13 @@ def test_names_of_retention_policies(prefix, policy):
 @example("gnocchi/", "日" * 254 + "a", "日" * 254 + "b")
 def test_no_two_policies_share_a_retention_policy(prefix, one, other):
     if one != other:
-        assert manager.name(prefix, one) != manager.name(prefix, other)
+        assert policies.name(prefix, one) != policies.name(prefix, other)
 
 
 def test_usual_names_stay_as_they_are():
     for policy in ("low", "high", "bool", "ceilometer-low-rate", "a_b.c-1"):
-        assert manager.name("gnocchi-", policy) == f"gnocchi-{policy}"
-        assert manager.name("gnocchi/", policy) == f"gnocchi/{policy}"
+        assert policies.name("gnocchi-", policy) == f"gnocchi-{policy}"
+        assert policies.name("gnocchi/", policy) == f"gnocchi/{policy}"
 
 
 def items(*definition):
@@ -127,7 +127,7 @@ def item(granularity, points):
     )
 )
 def test_retention_holds_each_definition(pairs):
-    retention = manager.retention(itertools.starmap(item, pairs))
+    retention = policies.retention(itertools.starmap(item, pairs))
     longest = max(g * p for g, p in pairs)
     coarsest = max(g for g, _ in pairs)
     if longest + coarsest > LONGEST:
@@ -137,13 +137,13 @@ def test_retention_holds_each_definition(pairs):
 
 
 def test_retention_at_its_limits():
-    assert manager.retention(items((1, 1))) == HOUR
-    assert manager.retention(items((1, HOUR - 1))) == HOUR
-    assert manager.retention(items((1, HOUR))) == HOUR + 1
-    assert manager.retention(items((0.25, HOUR))) == HOUR + 1
-    assert manager.retention(items((1, LONGEST - 1))) == LONGEST
-    assert manager.retention(items((1, LONGEST))) == 0
-    assert manager.retention(items((1, 60), (60, None))) == 0
+    assert policies.retention(items((1, 1))) == HOUR
+    assert policies.retention(items((1, HOUR - 1))) == HOUR
+    assert policies.retention(items((1, HOUR))) == HOUR + 1
+    assert policies.retention(items((0.25, HOUR))) == HOUR + 1
+    assert policies.retention(items((1, LONGEST - 1))) == LONGEST
+    assert policies.retention(items((1, LONGEST))) == 0
+    assert policies.retention(items((1, 60), (60, None))) == 0
 
 
 @given(st.integers(HOUR, LONGEST))
@@ -187,16 +187,16 @@ def test_year_1():
     ],
 )
 def test_longer(one, other, is_longer):
-    assert manager.longer(one, other) == is_longer
+    assert policies.longer(one, other) == is_longer
 
 
 @given(st.lists(st.integers(0, 100), min_size=3, max_size=3))
 def test_longer_is_an_order(durations):
     a, b, c = durations
     for x, y in itertools.permutations(durations, 2):
-        assert not (manager.longer(x, y) and manager.longer(y, x))
-    if manager.longer(a, b) and manager.longer(b, c):
-        assert manager.longer(a, c)
+        assert not (policies.longer(x, y) and policies.longer(y, x))
+    if policies.longer(a, b) and policies.longer(b, c):
+        assert policies.longer(a, c)
 
 
 def test_bounds_of_shards():
