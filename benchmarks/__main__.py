@@ -25,8 +25,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-import stack
-from demo_stack import environment
+import servers
+from demo import environment
 
 from benchmarks.harness import chart, results, runner, sizes
 from benchmarks.workloads import registry
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say,
             lambda so_far: _keep(arguments, so_far),
         )
-    except stack.StackError as error:
+    except servers.ServerError as error:
         _say(f"error: {error}")
         return 1
     except KeyboardInterrupt:

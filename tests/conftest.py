@@ -27,23 +27,23 @@ from typing import Any
 
 import pytest
 
-TOOLS = pathlib.Path(__file__).resolve().parents[1] / "tools"
+TOOLS = pathlib.Path(__file__).resolve().parents[1] / "tools" / "lib"
 if str(TOOLS) not in sys.path:
     sys.path.insert(0, str(TOOLS))
 
-import stack  # noqa: E402
+import servers  # noqa: E402
 
 MakeConf = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def _influxdb() -> Iterator[stack.InfluxDB]:
-    with stack.influxdb() as server:
+def _influxdb() -> Iterator[servers.InfluxDB]:
+    with servers.influxdb() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def influxdb(_influxdb: stack.InfluxDB) -> stack.InfluxDB:
+def influxdb(_influxdb: servers.InfluxDB) -> servers.InfluxDB:
     """An InfluxDB, with a token that may do everything.
 
     A module may have another one.
@@ -57,7 +57,7 @@ def indexer_url() -> Iterator[str]:
 
     Where GNOCCHI_INDEXER_URL says so, of a MySQL or MariaDB.
     """
-    with stack.postgresql() as url:
+    with servers.postgresql() as url:
         yield url
 
 
@@ -88,18 +88,18 @@ def _skip(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def new_influxd(
-    _influxdb: stack.InfluxDB,
-) -> Callable[[], stack.InfluxDBServer]:
+    _influxdb: servers.InfluxDB,
+) -> Callable[[], servers.InfluxDBServer]:
     """Makes servers that have still to be started."""
 
-    def make() -> stack.InfluxDBServer:
+    def make() -> servers.InfluxDBServer:
         # An InfluxDB that was given does not justify minutes of building.
         given = "GNOCCHI_INFLUXDB_URL" in os.environ
         try:
-            return stack.find_influxdb_server(
+            return servers.find_influxdb_server(
                 may_build=not given, line=_influxdb.line
             )
-        except stack.StackError as error:
+        except servers.ServerError as error:
             if not given:
                 raise
             pytest.skip(f"no InfluxDB of one's own: {error}")
@@ -109,21 +109,21 @@ def new_influxd(
 
 @pytest.fixture
 def fresh_influxd(
-    new_influxd: Callable[[], stack.InfluxDBServer],
-) -> Iterator[stack.InfluxDBServer]:
+    new_influxd: Callable[[], servers.InfluxDBServer],
+) -> Iterator[servers.InfluxDBServer]:
     """A server of the test's own, to stop, kill and restart."""
     with new_influxd() as server:
         yield server
 
 
 @pytest.fixture
-def bucket_prefix(influxdb: stack.InfluxDB) -> Iterator[str]:
+def bucket_prefix(influxdb: servers.InfluxDB) -> Iterator[str]:
     """A prefix of bucket names for this test; its buckets are deleted."""
     # On InfluxDB 1.x a database of its own.
     end = "/" if influxdb.release == 1 else "-"
     prefix = f"test-{secrets.token_hex(6)}{end}"
     yield prefix
-    stack.delete_buckets(influxdb.url, influxdb.token, influxdb.org, prefix)
+    servers.delete_buckets(influxdb.url, influxdb.token, influxdb.org, prefix)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def make_conf(
 
     def make(
         *,
-        server: stack.InfluxDB | stack.InfluxDBServer | None = None,
+        server: servers.InfluxDB | servers.InfluxDBServer | None = None,
         **options: Any,
     ) -> Any:
         if "influxdb_bucket_prefix" not in options:

@@ -21,8 +21,8 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-import stack
-from stack.redis import redis_server
+import servers
+from servers.redis import redis_server
 
 from benchmarks.harness import machine, measures, results
 from benchmarks.harness.raw import FLOORS, Raw
@@ -65,7 +65,7 @@ def run(
 
     :param progress: called with the result so far after each round.
     :return: what `results.result` makes.
-    :raises StackError: a server can't be started.
+    :raises ServerError: a server can't be started.
     """
     floors = {floor for workload in workloads for floor in workload.floors}
     with field(drivers, floors, directory, say) as taking:
@@ -131,7 +131,7 @@ def field(
             tempfile.mkdtemp(prefix="gnocchi-bench-", dir=directory)
         )
         exits.callback(shutil.rmtree, state, ignore_errors=True)
-        indexer = exits.enter_context(stack.postgresql(say, durable=True))
+        indexer = exits.enter_context(servers.postgresql(say, durable=True))
         taking = Field(state)
         redis = exits.enter_context(redis_server(state / "redis"))
         if redis is not None:
@@ -176,12 +176,12 @@ def _influxdb(
     exits: contextlib.ExitStack, taking: Field, say: Say
 ) -> dict[str, str]:
     """Options of the driver, for a server with buckets of our own."""
-    influxdb = exits.enter_context(stack.influxdb(say))
+    influxdb = exits.enter_context(servers.influxdb(say))
     # On InfluxDB 1.x a database of our own.
     end = "/" if influxdb.release == 1 else "-"
     prefix = f"bench-{secrets.token_hex(4)}{end}"
     exits.callback(
-        stack.delete_buckets,
+        servers.delete_buckets,
         influxdb.url,
         influxdb.token,
         influxdb.org,

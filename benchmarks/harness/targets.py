@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gnocchi.rest
-from demo_stack import services
+from demo import services
 from gnocchi import incoming, indexer, service, storage
 from gnocchi.chef import Chef
 from gnocchi.cli import metricd

@@ -20,9 +20,9 @@ import signal
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools" / "lib"))
 
-import stack  # noqa: E402
+import servers  # noqa: E402
 
 
 def say(message: str) -> None:
@@ -30,7 +30,7 @@ def say(message: str) -> None:
 
 
 def main(path: str) -> None:
-    server = stack.find_influxdb_server(say)
+    server = servers.find_influxdb_server(say)
     # start() sets up what has not been set up, which is the plugin's part
     # here.
     server._is_set_up = True

@@ -3,7 +3,7 @@
 #
 # bats is the one on the PATH, or else the release that package-lock.json pins,
 # installed with npm into ~/.cache/gnocchi-influxdb, once. The functional tests
-# need an InfluxDB 2.x that nobody has set up: tools/stack finds one (influxd
+# need an InfluxDB 2.x that nobody has set up: tools/lib/servers finds one (influxd
 # on the PATH, Docker, a build). PYTHON names the interpreter it runs with.
 set -euo pipefail
 

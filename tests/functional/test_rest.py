@@ -19,7 +19,7 @@ import webtest
 from gnocchi.rest import app as gnocchi_app
 
 from gnocchi_influxdb import exceptions
-from tests.support import helpers
+from tests.support import samples
 from tests.support.cloud import Cloud
 
 AUTHORIZATION = "basic YWRtaW46"
@@ -43,7 +43,7 @@ def away(make_conf, fresh_influxd):
 
 def post(api, metric, seconds):
     """A measure of so many seconds ago."""
-    time = numpy.datetime64(helpers.recent(seconds), "ns")
+    time = numpy.datetime64(samples.recent(seconds), "ns")
     return api.post_json(
         f"/v1/metric/{metric.id}/measures",
         [{"timestamp": str(time), "value": 1.0}],

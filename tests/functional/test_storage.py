@@ -20,7 +20,7 @@ import pytest
 from gnocchi import archive_policy, carbonara, storage
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support.helpers import (
+from tests.support.samples import (
     METHODS,
     NS,
     T0,

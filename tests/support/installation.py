@@ -25,7 +25,7 @@ from gnocchi.indexer import sqlalchemy
 from gnocchi.tests import utils
 
 from gnocchi_influxdb import opts
-from tests.support.helpers import NS
+from tests.support.samples import NS
 
 
 class Installation:

@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 import uuid
 
-from tests.support.helpers import recent, write
+from tests.support.samples import recent, write
 
 INSTANCE = uuid.UUID("9e0c7bdc-5d9f-4a33-8a5f-6ac3cbb9c3a1")
 CPU = uuid.UUID("5a301761-aaaa-46e2-8900-8b4f6fe6675a")

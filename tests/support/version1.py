@@ -13,7 +13,7 @@
 
 import re
 
-from stack import api
+from servers import api
 
 
 def ask(server, statement, bucket="/", **form):

@@ -33,11 +33,11 @@ import time
 import sqlalchemy
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "tools"))
+sys.path.insert(0, str(HERE.parents[1] / "tools" / "lib"))
 
-import stack  # noqa: E402
-from stack import api  # noqa: E402
-from stack.process import duration, stop_group  # noqa: E402
+import servers  # noqa: E402
+from servers import api  # noqa: E402
+from servers.process import duration, stop_group  # noqa: E402
 from watch import Run, start  # noqa: E402
 
 EXCLUDED = HERE / "excluded.txt"
@@ -207,7 +207,7 @@ def drive(arguments, scratch: pathlib.Path) -> int:
             good = good and status == 0
     finally:
         if arguments.storage == "influxdb":
-            stack.delete_buckets(
+            servers.delete_buckets(
                 *(
                     environment[f"GNOCCHI_INFLUXDB_{name}"]
                     for name in ("URL", "TOKEN", "ORG")

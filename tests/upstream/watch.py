@@ -25,7 +25,7 @@ import time
 
 import subunit
 import testtools
-from stack.process import duration, stop_group
+from servers.process import duration, stop_group
 
 # A test that hangs would hang a CI job for hours.
 SILENCE_SECONDS = 300

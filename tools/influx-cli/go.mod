@@ -1,4 +1,4 @@
-// Pins InfluxDB's command line: see tools/stack/influx_cli.py. It is the
+// Pins InfluxDB's command line: see tools/lib/servers/influx_cli.py. It is the
 // revision that InfluxDB 2.9 is built with itself.
 module gnocchi-influxdb/influx-cli
 

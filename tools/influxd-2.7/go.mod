@@ -1,4 +1,4 @@
-// Builds a real InfluxDB 2.7 server for the tests. See tools/stack/build.py.
+// Builds a real InfluxDB 2.7 server for the tests. See tools/lib/servers/build.py.
 module influxd-2.7-for-tests
 
 go 1.25

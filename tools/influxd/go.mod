@@ -1,5 +1,5 @@
 // Builds a real InfluxDB 2 server for the tests and the demo where there is
-// neither Docker nor an installed influxd. See tools/stack/build.py.
+// neither Docker nor an installed influxd. See tools/lib/servers/build.py.
 module influxd-for-tests
 
 go 1.25.10

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Makes the checkout's virtual environment and runs a Python package of tools/
-# in it; sourced by tools/test, tools/demo, tools/soak and tools/bench.
+# Makes the checkout's virtual environment and runs a Python package in
+# it; sourced by tools/test, tools/demo, tools/soak and tools/bench.
 #
 # It has the urllib3 that whoever installs the project gets. gabbi, which
 # Gnocchi's own suite needs at a version before 4, asks for an older one, but

@@ -18,14 +18,14 @@ from concurrent import futures
 
 import pytest
 from gnocchi import archive_policy, storage
-from stack import free_port
+from servers import free_port
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import manager, shards
 from gnocchi_influxdb.read import query
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import disk, helpers, proxy
-from tests.support.helpers import NS, T0, metric, policy, read, recent, write
+from tests.support import by_hand, disk, processes, proxy
+from tests.support.samples import NS, T0, metric, policy, read, recent, write
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -53,7 +53,7 @@ def with_timespans(*definition, name="policy"):
 
 def made(driver, influxdb, a_policy):
     """(retention, duration of shards) of the bucket of a policy."""
-    found = helpers.bucket(influxdb, driver.buckets.name(a_policy))
+    found = by_hand.bucket(influxdb, driver.buckets.name(a_policy))
     return found and found[1:]
 
 
@@ -103,7 +103,7 @@ def test_any_name_of_a_policy(
     write(driver, {m: {time: 1.0}}, indexer_driver)
     bucket = driver.buckets.name(m.archive_policy)
     assert re.fullmatch(r"([A-Za-z0-9_.-]+/)?[A-Za-z0-9_.%-]+", bucket)
-    assert helpers.stored(influxdb, bucket, m) == {time: 1.0}
+    assert by_hand.stored(influxdb, bucket, m) == {time: 1.0}
     assert list(read(driver, m, "mean", 60).values()) == [1.0]
     driver._delete_metric(m)
     with pytest.raises(storage.MetricDoesNotExist):
@@ -121,9 +121,9 @@ def test_without_prefix_a_leading_underscore(
         write(driver, {m: {time: 1.0}}, indexer_driver)
         bucket = driver.buckets.name(m.archive_policy)
         assert bucket == "%5Fmonitoring"
-        assert helpers.stored(influxdb, bucket, m) == {time: 1.0}
+        assert by_hand.stored(influxdb, bucket, m) == {time: 1.0}
     finally:
-        helpers.delete_bucket(influxdb, "%5Fmonitoring")
+        by_hand.delete_bucket(influxdb, "%5Fmonitoring")
 
 
 def test_processes_race_for_a_bucket(
@@ -135,20 +135,20 @@ def test_processes_race_for_a_bucket(
 
     def work(i):
         own = InfluxDBStorage(storage_conf.storage)
-        index = helpers.own_indexer(indexer_driver)
+        index = processes.own_indexer(indexer_driver)
         write(own, {metrics[i]: {time: float(i)}}, index)
 
     for _ in range(3):
-        assert helpers.in_processes(8, work) == [None] * 8
+        assert processes.in_processes(8, work) == [None] * 8
         bucket = driver.buckets.name(metrics[0].archive_policy)
         for i, m in enumerate(metrics):
-            assert helpers.stored(influxdb, bucket, m) == {time: float(i)}
+            assert by_hand.stored(influxdb, bucket, m) == {time: float(i)}
         # Who was last may have undone it; the next look mends that.
         InfluxDBStorage(storage_conf.storage).buckets.ensure(
             metrics[7].archive_policy
         )
-        assert helpers.bucket(influxdb, bucket)[1] == 8 * DAY + 60
-        helpers.delete_bucket(influxdb, bucket)
+        assert by_hand.bucket(influxdb, bucket)[1] == 8 * DAY + 60
+        by_hand.delete_bucket(influxdb, bucket)
 
 
 def test_threads_race_for_a_bucket(driver, influxdb, indexer_driver, logged):
@@ -172,7 +172,7 @@ def test_threads_race_for_a_bucket(driver, influxdb, indexer_driver, logged):
     assert errors == []
     bucket = driver.buckets.name(metrics[0].archive_policy)
     for m in metrics:
-        assert helpers.stored(influxdb, bucket, m) == {time: 1.0}
+        assert by_hand.stored(influxdb, bucket, m) == {time: 1.0}
     # Nobody hears of the 500 that a write may get while a bucket is made.
     assert logged.warnings() == []
 
@@ -201,7 +201,7 @@ def test_race_for_a_bucket_that_takes_long_to_make(
     buckets = InfluxDBStorage(conf.storage).buckets
     for m in metrics:
         bucket = buckets.name(m.archive_policy)
-        assert helpers.stored(fresh_influxd, bucket, m) == {time: 1.0}
+        assert by_hand.stored(fresh_influxd, bucket, m) == {time: 1.0}
 
 
 def test_deleted_behind_our_back(driver, influxdb, indexer_driver):
@@ -209,12 +209,12 @@ def test_deleted_behind_our_back(driver, influxdb, indexer_driver):
     time = recent()
     write(driver, {m: {time: 1.0}}, indexer_driver)
     bucket = driver.buckets.name(m.archive_policy)
-    helpers.delete_bucket(influxdb, bucket)
+    by_hand.delete_bucket(influxdb, bucket)
     with pytest.raises(storage.MetricDoesNotExist):
         read(driver, m, "mean", 60)
     driver._delete_metric(m)
     write(driver, {m: {time: 2.0}}, indexer_driver)
-    assert helpers.stored(influxdb, bucket, m) == {time: 2.0}
+    assert by_hand.stored(influxdb, bucket, m) == {time: 2.0}
     assert made(driver, influxdb, m.archive_policy)[0] == DAY + 60
 
 
@@ -298,8 +298,8 @@ def test_a_stale_process_meets_a_grown_bucket(driver, make_conf, influxdb):
 def test_shortened_by_a_stale_process(driver, influxdb, monkeypatch):
     a_policy = with_timespans((60, 30 * DAY))
     driver.buckets.ensure(a_policy)
-    bucket = helpers.bucket(influxdb, driver.buckets.name(a_policy))[0]
-    helpers.change_bucket(influxdb, bucket, DAY, HOUR)
+    bucket = by_hand.bucket(influxdb, driver.buckets.name(a_policy))[0]
+    by_hand.change_bucket(influxdb, bucket, DAY, HOUR)
     driver.buckets.ensure(a_policy)
     assert made(driver, influxdb, a_policy)[0] == DAY  # known, not looked at
     monkeypatch.setattr(manager, "LOOK_AGAIN", 0)
@@ -317,15 +317,15 @@ def test_without_retention(make_conf, influxdb, indexer_driver):
     write(endless, {m: {T0: 1.0}}, indexer_driver)
     assert made(endless, influxdb, a_policy) == (0, 84 * DAY)
     bucket = endless.buckets.name(a_policy)
-    assert helpers.stored(influxdb, bucket, m) == {T0: 1.0}
+    assert by_hand.stored(influxdb, bucket, m) == {T0: 1.0}
 
 
 @pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
 def test_may_not_be_lengthened(driver, make_conf, influxdb, logged):
     a_policy = policy((1440, 60))
     name = driver.buckets.name(a_policy)
-    bucket = helpers.make_bucket(influxdb, name, 2 * HOUR, HOUR)
-    token = helpers.make_token(
+    bucket = by_hand.make_bucket(influxdb, name, 2 * HOUR, HOUR)
+    token = by_hand.make_token(
         influxdb,
         ("read", "buckets", bucket),
     )
@@ -348,13 +348,13 @@ def hand_made(driver, influxdb, indexer_driver):
     """A metric with a point at `T0`, and the id of its bucket."""
     m = metric(with_timespans((60, None)))
     name = driver.buckets.name(m.archive_policy)
-    bucket = helpers.make_bucket(influxdb, name)
+    bucket = by_hand.make_bucket(influxdb, name)
     write(driver, {m: {T0: 1.0}}, indexer_driver)
     return m, bucket
 
 
 def with_rights(make_conf, influxdb, *permissions):
-    token = helpers.make_token(influxdb, *permissions)
+    token = by_hand.make_token(influxdb, *permissions)
     return InfluxDBStorage(make_conf(influxdb_token=token).storage)
 
 
@@ -378,7 +378,7 @@ def test_an_organization_without_buckets(
     make_conf, influxdb, indexer_driver, second_org
 ):
     """The same rights do once there is a bucket to learn the id from."""
-    token = helpers.make_token(
+    token = by_hand.make_token(
         influxdb, ("read", "buckets"), ("write", "buckets"), org=second_org
     )
     driver = InfluxDBStorage(
@@ -396,11 +396,11 @@ def test_an_organization_without_buckets(
     assert f"influx bucket create --org {second_org} --name {name}" in str(
         error.value
     )
-    org = helpers.org_id(influxdb, second_org)
-    helpers.make_bucket(influxdb, "gnocchi", org=org)
+    org = by_hand.org_id(influxdb, second_org)
+    by_hand.make_bucket(influxdb, "gnocchi", org=org)
     driver.upgrade()
     write(driver, {m: {recent(): 1.0}}, indexer_driver)
-    assert helpers.bucket(influxdb, name, second_org)[1] == DAY + 60
+    assert by_hand.bucket(influxdb, name, second_org)[1] == DAY + 60
     assert list(read(driver, m, "mean", 60).values()) == [1.0]
 
 
@@ -408,7 +408,7 @@ def test_an_organization_without_buckets(
 def test_reads_orgs_in_an_organization_without_buckets(
     make_conf, influxdb, indexer_driver, second_org
 ):
-    token = helpers.make_token(
+    token = by_hand.make_token(
         influxdb,
         ("read", "buckets"),
         ("write", "buckets"),
@@ -422,7 +422,7 @@ def test_reads_orgs_in_an_organization_without_buckets(
     m = metric(policy((1440, 60)))
     write(driver, {m: {recent(): 1.0}}, indexer_driver)
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.bucket(influxdb, name, second_org)[1] == DAY + 60
+    assert by_hand.bucket(influxdb, name, second_org)[1] == DAY + 60
     assert list(read(driver, m, "mean", 60).values()) == [1.0]
 
 
@@ -474,7 +474,7 @@ def test_may_write_but_not_read(
     driver = with_rights(make_conf, influxdb, ("write", "buckets", bucket))
     write(driver, {m: {T0 + NS: 3.0}}, indexer_driver)
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.stored(influxdb, name, m) == {T0: 1.0, T0 + NS: 3.0}
+    assert by_hand.stored(influxdb, name, m) == {T0: 1.0, T0 + NS: 3.0}
     for method in ("mean", "std"):
         with pytest.raises(exceptions.AccessError) as error:
             read(driver, m, method, 60)
@@ -497,7 +497,7 @@ def test_may_read_but_not_write(
     with pytest.raises(exceptions.AccessError):
         driver._delete_metric(m)
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.stored(influxdb, name, m) == {T0: 1.0}
+    assert by_hand.stored(influxdb, name, m) == {T0: 1.0}
 
 
 @pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
@@ -550,11 +550,11 @@ def test_wrong_organization(make_conf, indexer_driver, hand_made):
 @pytest.fixture
 def second_org(influxdb, bucket_prefix):
     name = f"{bucket_prefix}org"
-    org = helpers.call(influxdb, "POST", "/api/v2/orgs", body={"name": name})[
+    org = by_hand.call(influxdb, "POST", "/api/v2/orgs", body={"name": name})[
         "id"
     ]
     yield name
-    helpers.call(influxdb, "DELETE", f"/api/v2/orgs/{org}")
+    by_hand.call(influxdb, "DELETE", f"/api/v2/orgs/{org}")
 
 
 @pytest.mark.only_2x("1.x has no organizations")
@@ -568,9 +568,9 @@ def test_bucket_of_another_organization(
     with pytest.raises(storage.MetricDoesNotExist):
         read(driver, m, "mean", 60)
     write(driver, {m: {T0: 5.0}}, indexer_driver)
-    assert helpers.bucket(influxdb, name, org=second_org) is not None
+    assert by_hand.bucket(influxdb, name, org=second_org) is not None
     # InfluxQL asks the token's own organization, whatever it is told.
-    assert helpers.stored(influxdb, name, m) == {T0: 1.0}
+    assert by_hand.stored(influxdb, name, m) == {T0: 1.0}
     for method in ("mean", "std"):
         got = read(driver, m, method, 60)
         assert list(got.values()) == ([5.0] if method == "mean" else [])
@@ -579,7 +579,7 @@ def test_bucket_of_another_organization(
     assert "All is asked in Flux from now on" in told
     assert "influxdb_token" in told
     driver._delete_metric(m)
-    assert helpers.stored(influxdb, name, m) == {T0: 1.0}
+    assert by_hand.stored(influxdb, name, m) == {T0: 1.0}
     with pytest.raises(storage.MetricDoesNotExist):
         read(driver, m, "mean", 60)
 
@@ -630,7 +630,7 @@ def test_token_of_another_organization(
     make_conf, influxdb, indexer_driver, hand_made, second_org
 ):
     m, _ = hand_made
-    token = helpers.make_token(
+    token = by_hand.make_token(
         influxdb, ("read", "buckets"), ("write", "buckets")
     )
     driver = InfluxDBStorage(

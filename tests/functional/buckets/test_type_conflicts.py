@@ -20,8 +20,8 @@ import pytest
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.read import query
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import helpers, proxy, version1
-from tests.support.helpers import (
+from tests.support import by_hand, proxy, samples, version1
+from tests.support.samples import (
     NS,
     T0,
     aggregation,
@@ -52,11 +52,11 @@ class Spoiled:
         self.driver, self.server, self.index = driver, server, index
         self.metrics = [metric(a_policy) for _ in range(METRICS)]
         self.bucket = driver.buckets.name(a_policy)
-        helpers.make_bucket(server, self.bucket, 0, DAY)
+        by_hand.make_bucket(server, self.bucket, 0, DAY)
         bad = [MIDNIGHT + day * DAY * NS for day in days]
         self.bad = bad[0]
         self.days = {time // (DAY * NS) for time in bad}
-        helpers.write_lines(
+        by_hand.write_lines(
             server,
             self.bucket,
             "\n".join(
@@ -207,7 +207,7 @@ def test_flux_without_influxql(make_conf, influxdb, indexer_driver):
         m = metric(policy((10**6, 60)))
         write(driver, {m: {T0: 1.0, T0 + NS: 3.0}}, indexer_driver)
         for _ in range(3):
-            found = helpers.read(driver, m, "median", 60)
+            found = samples.read(driver, m, "median", 60)
             assert found == {T0: 2.0}
         assert len(between.paths("/query")) == 1
 
@@ -231,7 +231,7 @@ def delete_measurement(influxdb, spoiled, messages):
     assert int(moment(start).timestamp()) * NS == spoiled.bad
     assert int(moment(stop).timestamp()) * NS == spoiled.bad + DAY * NS
     # What `influx delete` sends.
-    helpers.call(
+    by_hand.call(
         influxdb,
         "POST",
         "/api/v2/delete",
@@ -284,11 +284,11 @@ def test_the_log_names_the_cure_and_it_works(
     heed = drop_shards if influxdb.release == 1 else delete_measurement
     heed(influxdb, spoiled, messages)
     for m in spoiled.metrics:
-        assert helpers.stored(influxdb, bucket, m) == spoiled.kept(m)
+        assert by_hand.stored(influxdb, bucket, m) == spoiled.kept(m)
     logged.records.clear()
     write(spoiled.driver, spoiled.points, indexer_driver)
     assert errors(logged) == []
     for m in spoiled.metrics:
-        assert helpers.stored(influxdb, bucket, m) == spoiled.points[m]
+        assert by_hand.stored(influxdb, bucket, m) == spoiled.points[m]
     spoiled.read("median", spoiled.metrics)
     assert errors(logged) == []

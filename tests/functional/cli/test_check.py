@@ -12,18 +12,17 @@
 """gnocchi-influxdb check, as a monitoring system runs it."""
 
 import pytest
-from stack import api
+from servers import api
 
-from tests.support.helpers import (
+from tests.support.by_hand import (
     bucket,
     change_bucket,
     make_bucket,
     make_token,
-    recent,
     stored_count,
-    write,
     write_lines,
 )
+from tests.support.samples import recent, write
 
 DAY = 86400
 

@@ -19,21 +19,18 @@ import uuid
 import numpy
 import pytest
 from gnocchi import archive_policy
-from stack.redis import redis_server
+from servers.redis import redis_server
 
 from gnocchi_influxdb.cli.migrate import source, transfer
-from tests.support.helpers import (
-    NS,
-    as_dict,
+from tests.support.by_hand import (
     delete_bucket,
     make_bucket,
-    recent,
     stored,
     stored_count,
-    write,
     write_lines,
 )
 from tests.support.installation import DAY, HOUR, series
+from tests.support.samples import NS, as_dict, recent, write
 
 METRICS = 200
 JOURNAL = "gnocchi-influxdb-migrate.journal"

@@ -15,19 +15,11 @@ import time
 import uuid
 
 import pytest
-from stack import api
+from servers import api
 
 from tests.support import proxy
-from tests.support.helpers import (
-    NS,
-    bucket,
-    make_bucket,
-    measures,
-    recent,
-    stored,
-    write,
-    write_lines,
-)
+from tests.support.by_hand import bucket, make_bucket, stored, write_lines
+from tests.support.samples import NS, measures, recent, write
 
 DAY = 86400
 

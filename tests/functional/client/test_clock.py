@@ -19,7 +19,7 @@ from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.rollups import rollup_lines
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.functional.rollups.test_rollups import kept_fields
-from tests.support.helpers import NS, metric, policy, read, write
+from tests.support.samples import NS, metric, policy, read, write
 
 HOUR = 3600 * NS
 DAY = 24 * HOUR

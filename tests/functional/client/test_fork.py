@@ -19,8 +19,8 @@ import threading
 import pytest
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import helpers, proxy
-from tests.support.helpers import NS, T0, metric, policy, read, write
+from tests.support import processes, proxy
+from tests.support.samples import NS, T0, metric, policy, read, write
 
 CHILDREN = 6
 ROUNDS = 15
@@ -52,9 +52,9 @@ def test_no_connection_is_shared(make_conf, influxdb, indexer_driver):
             target=lambda: done.append(use(parents, indexer_driver))
         )
         thread.start()
-        outcomes = helpers.in_processes(
+        outcomes = processes.in_processes(
             CHILDREN,
-            lambda i: use(metrics[i], helpers.own_indexer(indexer_driver)),
+            lambda i: use(metrics[i], processes.own_indexer(indexer_driver)),
         )
         thread.join()
         assert outcomes == [None] * CHILDREN

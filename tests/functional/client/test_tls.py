@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import proxy
-from tests.support.helpers import T0, metric, policy, read, write
+from tests.support.samples import T0, metric, policy, read, write
 
 
 @pytest.fixture(scope="module")

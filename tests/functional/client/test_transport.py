@@ -23,7 +23,8 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.client import client, transport
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import proxy
-from tests.support.helpers import T0, metric, policy, stored
+from tests.support.by_hand import stored
+from tests.support.samples import T0, metric, policy
 
 M = metric(policy((10**6, 60)))
 

@@ -15,13 +15,13 @@ import os
 import subprocess
 
 import pytest
-import stack
+import servers
 from gnocchi import storage
-from stack import influx_cli
+from servers import influx_cli
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import helpers
-from tests.support.helpers import NS, metric, policy, read, recent, write
+from tests.support import by_hand
+from tests.support.samples import NS, metric, policy, read, recent, write
 
 pytestmark = pytest.mark.only_2x("influx backup is of 2.x")
 
@@ -38,7 +38,7 @@ def influx(tmp_path):
     """Runs the command line of InfluxDB against a server."""
     try:
         program = influx_cli.find()
-    except stack.StackError as error:
+    except servers.ServerError as error:
         pytest.skip(str(error))
     environment = {
         name: value
@@ -68,7 +68,7 @@ def influx(tmp_path):
 @pytest.fixture
 def other_influxd(fresh_influxd):
     """A second server, empty."""
-    with stack.find_influxdb_server(may_build=False) as server:
+    with servers.find_influxdb_server(may_build=False) as server:
         yield server
 
 
@@ -133,7 +133,7 @@ def test_a_server_is_lost(
     for of in POLICIES:
         name = driver.buckets.name(of)
         wanted = driver.buckets.retention(of)
-        assert helpers.bucket(other_influxd, name)[1] == wanted
+        assert by_hand.bucket(other_influxd, name)[1] == wanted
 
 
 def test_a_bucket_is_lost(
@@ -144,7 +144,7 @@ def test_a_bucket_is_lost(
     before = answers(driver, metrics)
     influx(fresh_influxd, "backup", tmp_path / "backup")
     lost = driver.buckets.name(POLICIES[0])
-    helpers.delete_bucket(fresh_influxd, lost)
+    by_hand.delete_bucket(fresh_influxd, lost)
     with pytest.raises(storage.MetricDoesNotExist):
         read(driver, metrics[0], "mean", 300)
     influx(fresh_influxd, "restore", "--bucket", lost, tmp_path / "backup")

@@ -22,12 +22,13 @@ import secrets
 
 import numpy
 import pytest
-import stack
+import servers
 from gnocchi import storage
-from stack import api
+from servers import api
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support.helpers import (
+from tests.support.proxy import Proxy
+from tests.support.samples import (
     METHODS,
     NS,
     T0,
@@ -37,7 +38,6 @@ from tests.support.helpers import (
     recent,
     write,
 )
-from tests.support.proxy import Proxy
 from tests.support.switch import Switch
 
 
@@ -49,7 +49,7 @@ def nodes():
         pytest.skip("GNOCCHI_INFLUXDB_CLUSTER_URLS names no cluster")
     token = os.environ.get("GNOCCHI_INFLUXDB_CLUSTER_TOKEN", "none:none")
     return [
-        stack.InfluxDB(url, token, "none", api.version(url), "given")
+        servers.InfluxDB(url, token, "none", api.version(url), "given")
         for url in urls.split(",")
     ]
 
@@ -59,7 +59,7 @@ def database(nodes):
     """The prefix of a database that is dropped afterwards."""
     prefix = f"test-{secrets.token_hex(6)}/"
     yield prefix
-    stack.delete_buckets(nodes[0].url, nodes[0].token, "none", prefix)
+    servers.delete_buckets(nodes[0].url, nodes[0].token, "none", prefix)
 
 
 @pytest.fixture

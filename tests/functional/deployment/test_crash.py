@@ -22,7 +22,8 @@ import pytest
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support.helpers import NS, T0, metric, policy, read, stored, write
+from tests.support.by_hand import stored
+from tests.support.samples import NS, T0, metric, policy, read, write
 
 WRITERS = 4
 CRASHES = 5

@@ -18,8 +18,8 @@ import pytest
 
 from tests.functional.deployment.test_grafana import DASHBOARDS, Grafana
 from tests.support import ROOT
+from tests.support.by_hand import call, make_token
 from tests.support.cloud import Cloud
-from tests.support.helpers import call, make_token
 from tests.support.telemetry import CPU, INSTANCE, NAMES, fill, flux
 
 pytestmark = pytest.mark.only_2x(

@@ -15,13 +15,13 @@ import os
 import subprocess
 
 import pytest
-import stack
-from stack import api, influx_cli
+import servers
+from servers import api, influx_cli
 
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.conftest import TOOLS
-from tests.support import helpers
-from tests.support.helpers import metric, policy, read, recent, write
+from tests.support import by_hand
+from tests.support.samples import metric, policy, read, recent, write
 
 pytestmark = pytest.mark.only_2x("1.x has users")
 
@@ -34,7 +34,7 @@ def make_token(tmp_path, influxdb):
         pytest.skip("in its container it is root, and gives the file away")
     try:
         influx = influx_cli.find()
-    except stack.StackError as error:
+    except servers.ServerError as error:
         pytest.skip(str(error))
 
     def make(admin=influxdb.token):
@@ -72,10 +72,10 @@ def test_token(make_token, tmp_path, make_conf, influxdb, indexer_driver):
     write(driver, {m: {recent(): 1.0}}, indexer_driver)
     assert list(read(driver, m, "mean", 60).values()) == [1.0]
     # ... and not for an administrator.
-    found = helpers.call(influxdb, "GET", "/api/v2/authorizations", token)
+    found = by_hand.call(influxdb, "GET", "/api/v2/authorizations", token)
     assert found["authorizations"] == []
     with pytest.raises(api.HTTPError, match="HTTP 401"):
-        helpers.call(
+        by_hand.call(
             influxdb, "POST", "/api/v2/orgs", token, body={"name": "another"}
         )
 

@@ -24,8 +24,8 @@ import pytest
 import yaml
 
 from tests.support import ROOT
+from tests.support.by_hand import call, make_bucket, make_token, org_id
 from tests.support.cloud import Cloud
-from tests.support.helpers import call, make_bucket, make_token, org_id
 from tests.support.telemetry import CPU, INSTANCE, NAMES, fill, flux
 
 pytestmark = pytest.mark.only_2x("the dashboards ask in Flux as 2.x has it")

@@ -19,8 +19,8 @@ import sys
 import urllib.parse
 
 import pytest
-import stack
-from stack import influx_cli
+import servers
+from servers import influx_cli
 
 from tests.packaging.conftest import ROOT, project_files
 from tests.support import quickstart
@@ -36,10 +36,10 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{86}==")
 def new_influxd():
     """A server that nobody has set up yet."""
     try:
-        server = stack.find_influxdb_server(
+        server = servers.find_influxdb_server(
             may_build="GNOCCHI_INFLUXDB_URL" not in os.environ
         )
-    except stack.StackError as error:
+    except servers.ServerError as error:
         pytest.skip(f"no InfluxDB of one's own to set up: {error}")
     server._is_set_up = True  # it is the page that does it
     with server:
@@ -53,7 +53,7 @@ def programs(tmp_path):
     directory.mkdir()
     try:
         (directory / "influx").symlink_to(influx_cli.find())
-    except stack.StackError as error:
+    except servers.ServerError as error:
         pytest.skip(str(error))
     (directory / "python3").symlink_to(sys._base_executable)
     return directory
@@ -101,7 +101,7 @@ def elsewhere(page, tmp_path, server, indexer_url):
     from gnocchi.indexer import sqlalchemy
 
     database = sqlalchemy.SQLAlchemyIndexer._create_new_database(indexer_url)
-    port = stack.free_port()
+    port = servers.free_port()
     influxdb = urllib.parse.urlsplit(server.url).netloc
     for old, new in (
         ("localhost:8086", influxdb),

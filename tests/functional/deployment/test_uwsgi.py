@@ -26,8 +26,8 @@ import time
 
 import psutil
 import pytest
-import stack.process
-from demo_stack import services
+import servers.process
+from demo import services
 
 from tests.conftest import TOOLS
 
@@ -61,7 +61,7 @@ class Api:
     """
 
     def __init__(self, directory, gnocchi):
-        self.port = stack.free_port()
+        self.port = servers.free_port()
         self.log = directory / "uwsgi.log"
         ini = directory / "gnocchi-api.ini"
         ini.write_text(adapted(self.port, gnocchi.config_file))
@@ -78,7 +78,7 @@ class Api:
             "NOTIFY_SOCKET": str(directory / "notify"),
         }
         uwsgi = pathlib.Path(sys.executable).with_name("uwsgi")
-        self.process = stack.process.spawn(
+        self.process = servers.process.spawn(
             [uwsgi, f"--ini={ini}"], self.log, env=environment
         )
 

@@ -19,15 +19,15 @@ import threading
 import urllib.parse
 
 import pytest
-import stack
+import servers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import influxql
-from tests.support import helpers, proxy, version1
-from tests.support.helpers import NS, T0, metric, policy, read, recent, write
+from tests.support import by_hand, proxy, samples, version1
+from tests.support.samples import NS, T0, metric, policy, read, recent, write
 
 pytestmark = pytest.mark.only_1x
 
@@ -94,7 +94,7 @@ def test_any_password(make_conf, influxdb, m, indexer_driver, bucket_prefix):
     user = f"u{database.replace('-', '')}"
     version1.ask(influxdb, f"CREATE USER {user} WITH PASSWORD '{password}'")
     version1.ask(influxdb, f'GRANT ALL ON "{database}" TO {user}')
-    helpers.make_bucket(influxdb, f"{bucket_prefix}policy", DAY + 60, HOUR)
+    by_hand.make_bucket(influxdb, f"{bucket_prefix}policy", DAY + 60, HOUR)
     driver = InfluxDBStorage(
         make_conf(influxdb_token=f"{user}:{password}").storage
     )
@@ -188,12 +188,12 @@ def test_counts_of_a_cluster(make_conf, influxdb, indexer_driver, version):
 
 def test_database_is_made(driver, influxdb, m, indexer_driver):
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.bucket(influxdb, name) is None
+    assert by_hand.bucket(influxdb, name) is None
     write(driver, {m: {recent(): 1.0}}, indexer_driver)
-    assert helpers.bucket(influxdb, name) == (name, DAY + 60, HOUR)
+    assert by_hand.bucket(influxdb, name) == (name, DAY + 60, HOUR)
     # And nothing goes to the one that the database came with.
     database = name.partition("/")[0]
-    assert helpers.select(influxdb, f"{database}/autogen", "value") == []
+    assert by_hand.select(influxdb, f"{database}/autogen", "value") == []
 
 
 @pytest.mark.parametrize("copies", [1, 2])
@@ -234,9 +234,9 @@ def test_policies_of_a_database_keep_apart(driver, influxdb, indexer_driver):
         write(driver, {one: {time: float(value)}}, indexer_driver)
     for value, one in enumerate(metrics):
         name = driver.buckets.name(one.archive_policy)
-        assert helpers.stored(influxdb, name, one) == {time: float(value)}
+        assert by_hand.stored(influxdb, name, one) == {time: float(value)}
         (other,) = (m for m in metrics if m is not one)
-        assert helpers.stored(influxdb, name, other) == {}
+        assert by_hand.stored(influxdb, name, other) == {}
         assert list(read(driver, one, "mean", 60).values()) == [float(value)]
     driver._delete_metric(metrics[0])
     assert list(read(driver, metrics[1], "mean", 60).values()) == [1.0]
@@ -266,7 +266,7 @@ def test_policies_race_for_the_database(make_conf, influxdb, indexer_driver):
     driver = InfluxDBStorage(conf.storage)
     for m in metrics:
         name = driver.buckets.name(m.archive_policy)
-        assert helpers.bucket(influxdb, name) == (name, DAY + 60, HOUR)
+        assert by_hand.bucket(influxdb, name) == (name, DAY + 60, HOUR)
 
 
 @settings(
@@ -313,7 +313,7 @@ def test_identifiers_are_quoted(driver, influxdb, name):
 @pytest.mark.parametrize("name", ["back\\slash", 'q"q', 'a\\"b', "a;b"])
 def test_quotes_in_an_identifier(influxdb, name):
     """The server has no such names; what counts is which one it reads."""
-    with pytest.raises(stack.StackError) as error:
+    with pytest.raises(servers.ServerError) as error:
         version1.ask(influxdb, influxql.show_policies(name))
     assert str(error.value).endswith(f": database not found: {name}")
 
@@ -350,9 +350,9 @@ def test_may_not_make_a_policy(
     said = str(error.value)
     assert "influxdb_token" in said
     assert "secret" not in said
-    by_hand = said.partition("Make it with: ")[2].split("; ")
-    assert len(by_hand) == 3
-    for statement in by_hand:
+    statements = said.partition("Make it with: ")[2].split("; ")
+    assert len(statements) == 3
+    for statement in statements:
         version1.ask(
             influxdb,
             statement.replace("the user of the token", token.split(":")[0]),
@@ -360,10 +360,10 @@ def test_may_not_make_a_policy(
     driver.upgrade()
     write(driver, {m: {recent(): 1.0}}, indexer_driver)
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.bucket(influxdb, name) == (name, DAY + 60, HOUR)
+    assert by_hand.bucket(influxdb, name) == (name, DAY + 60, HOUR)
     assert list(read(driver, m, "mean", 60).values()) == [1.0]
     driver._delete_metric(m)
-    assert helpers.stored(influxdb, name, m) == {}
+    assert by_hand.stored(influxdb, name, m) == {}
 
 
 def test_may_not_make_another_policy(
@@ -380,7 +380,7 @@ def test_may_not_lengthen(
     make_conf, influxdb, m, indexer_driver, user, bucket_prefix, logged
 ):
     name = f"{bucket_prefix}policy"
-    helpers.make_bucket(influxdb, name, 2 * HOUR, HOUR)
+    by_hand.make_bucket(influxdb, name, 2 * HOUR, HOUR)
     driver = InfluxDBStorage(make_conf(influxdb_token=user("ALL")).storage)
     write(driver, {m: {recent(): 1.0}}, indexer_driver)
     (cure,) = (
@@ -389,18 +389,18 @@ def test_may_not_lengthen(
         if "keeps its points for" in said
     )
     version1.ask(influxdb, cure)
-    assert helpers.bucket(influxdb, name) == (name, DAY + 60, HOUR)
+    assert by_hand.bucket(influxdb, name) == (name, DAY + 60, HOUR)
 
 
 def test_may_write_but_not_read(
     make_conf, influxdb, m, indexer_driver, user, bucket_prefix
 ):
-    helpers.make_bucket(influxdb, f"{bucket_prefix}policy", 2 * DAY, HOUR)
+    by_hand.make_bucket(influxdb, f"{bucket_prefix}policy", 2 * DAY, HOUR)
     token = user("WRITE")
     driver = InfluxDBStorage(make_conf(influxdb_token=token).storage)
     time = recent()
     write(driver, {m: {time: 1.0}}, indexer_driver)
-    assert helpers.stored(influxdb, f"{bucket_prefix}policy", m) == {time: 1.0}
+    assert by_hand.stored(influxdb, f"{bucket_prefix}policy", m) == {time: 1.0}
     for language in "auto", "flux", "influxql":
         reader = InfluxDBStorage(
             make_conf(
@@ -417,9 +417,9 @@ def test_type_conflict_and_may_not_read(
 ):
     """Who may not look at the shards loses no more, and does not repeat it."""
     bucket = f"{bucket_prefix}policy"
-    helpers.make_bucket(influxdb, bucket, 2 * DAY, HOUR)
+    by_hand.make_bucket(influxdb, bucket, 2 * DAY, HOUR)
     time = recent()
-    helpers.write_lines(
+    by_hand.write_lines(
         influxdb, bucket, f"measure,metric=foreign value=7i {time}"
     )
     driver = InfluxDBStorage(make_conf(influxdb_token=user("WRITE")).storage)
@@ -428,7 +428,7 @@ def test_type_conflict_and_may_not_read(
     assert driver.statistics["refused measures"] == 1
     (said,) = logged.warnings()
     assert "field type conflict" in said
-    assert helpers.stored(influxdb, bucket, m) == before
+    assert by_hand.stored(influxdb, bucket, m) == before
 
 
 def test_may_read_but_not_write(
@@ -450,7 +450,7 @@ def test_may_read_but_not_write(
 def test_message_of_many_metrics_is_short(make_conf, m, indexer_driver, user):
     driver = InfluxDBStorage(make_conf(influxdb_token=user("WRITE")).storage)
     metrics = [metric(m.archive_policy) for _ in range(50)]
-    wanted = helpers.aggregation(m, "mean", 60)
+    wanted = samples.aggregation(m, "mean", 60)
     with pytest.raises(exceptions.AccessError) as error:
         driver.get_aggregated_measures({one: [wanted] for one in metrics})
     assert len(str(error.value)) < 800
@@ -519,7 +519,7 @@ def test_too_many_series(own, make_conf, indexer_driver, logged, limit):
     configured(own, data={f"max-{limit}": 0})
     write(driver, points, indexer_driver)
     name = driver.buckets.name(metrics[0].archive_policy)
-    assert helpers.stored_count(own, name) == 30
+    assert by_hand.stored_count(own, name) == 30
 
 
 def test_answers_cut_off(own, make_conf, m, indexer_driver, logged):
@@ -544,7 +544,7 @@ def test_body_too_large(own, make_conf, m, indexer_driver):
     points = {T0 + i * NS: float(i) for i in range(300)}
     write(driver, {m: points}, indexer_driver)
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.stored(own, name, m) == points
+    assert by_hand.stored(own, name, m) == points
 
 
 def test_no_room_for_a_query(own, make_conf, m, indexer_driver, logged):
@@ -565,7 +565,7 @@ def test_no_room_for_a_query(own, make_conf, m, indexer_driver, logged):
 
     def occupy():
         while True:
-            with contextlib.suppress(stack.StackError):  # One of ours runs.
+            with contextlib.suppress(servers.ServerError):  # One of ours runs.
                 version1.ask(
                     own, statement, driver.buckets.name(m.archive_policy)
                 )
@@ -599,7 +599,7 @@ def test_cache_is_full(own, make_conf, m, indexer_driver):
     configured(own, data={"cache-max-memory-size": "1g"})
     write(driver, {m: points}, indexer_driver)
     name = driver.buckets.name(m.archive_policy)
-    assert helpers.stored(own, name, m) == points
+    assert by_hand.stored(own, name, m) == points
 
 
 def test_write_timeout(own, make_conf, m, indexer_driver):
@@ -625,4 +625,4 @@ def test_a_line_it_can_not_read(driver, influxdb, m, indexer_driver, logged):
     with pytest.raises(exceptions.PartialWriteError) as error:
         driver.client.write(name, f"{good}\nmeasure va lue=1\n= =".encode())
     assert error.value.dropped == 2
-    assert helpers.stored(influxdb, name, m) == {time: 1.0}
+    assert by_hand.stored(influxdb, name, m) == {time: 1.0}

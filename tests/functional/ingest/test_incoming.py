@@ -24,12 +24,12 @@ from gnocchi import archive_policy, incoming, indexer, storage, utils
 from gnocchi import chef as gnocchi_chef
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy
-from stack.redis import redis_server
+from servers.redis import redis_server
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.ingest import circuit_breaker, direct_write
-from tests.support import helpers, proxy
+from tests.support import by_hand, proxy
 
 # The last whole minute that is over: what comes a few seconds after it lies
 # in the same window of a minute, whenever the tests run.
@@ -327,7 +327,7 @@ def test_metricd_repeats_what_a_post_does_not(make_cloud, between):
     failures = [proxy.answer("503 Service Unavailable")] * 2
 
     def fail(request):
-        is_write = request.path.startswith(helpers.WRITES)
+        is_write = request.path.startswith(by_hand.WRITES)
         return failures.pop() if is_write and failures else None
 
     between.before = fail
@@ -556,10 +556,10 @@ def weak(request, make_cloud, influxdb, between):
     else:
         cloud = make_cloud(influxdb_url=between.url)
     policies = dict(zip(("low", "high"), POLICIES, strict=True))
-    bucket = helpers.make_bucket(
+    bucket = by_hand.make_bucket(
         influxdb, cloud.storage.buckets.name(policies["low"])
     )
-    token = helpers.make_token(
+    token = by_hand.make_token(
         influxdb, ("read", "buckets", bucket), ("write", "buckets", bucket)
     )
 
@@ -725,12 +725,12 @@ def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
     hanging, let_go = threading.Event(), threading.Event()
 
     def hang(request):
-        if request.path.startswith(helpers.WRITES):
+        if request.path.startswith(by_hand.WRITES):
             hanging.set()
             let_go.wait(30)
 
     def writes():
-        return len(between.paths(helpers.WRITES))
+        return len(between.paths(by_hand.WRITES))
 
     before = writes()
     between.before = hang
@@ -810,7 +810,7 @@ def test_a_bucket_that_is_being_made(make_cloud, between, logged):
     ] * 3
 
     def before(request):
-        is_write = request.path.startswith(helpers.WRITES)
+        is_write = request.path.startswith(by_hand.WRITES)
         return answers.pop() if is_write and answers else None
 
     between.before = before

@@ -19,8 +19,9 @@ from gnocchi import storage
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.maintenance import deletes
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import helpers, proxy
-from tests.support.helpers import recent, stored, write
+from tests.support import proxy, samples
+from tests.support.by_hand import stored
+from tests.support.samples import recent, write
 
 
 def statements(between):
@@ -127,7 +128,7 @@ def test_what_the_indexer_knows_nothing_of(cloud, influxdb, between):
     for m in metrics[1:]:
         assert stored(influxdb, cloud.bucket(m), m) == points[m]
     with pytest.raises(storage.MetricDoesNotExist):
-        helpers.read(cloud.storage, metrics[0], "mean", 60)
+        samples.read(cloud.storage, metrics[0], "mean", 60)
 
 
 def test_indexer_fails(cloud, influxdb, between, logged, monkeypatch):

@@ -24,7 +24,7 @@ from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy_base
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from stack import api
+from servers import api
 
 from gnocchi_influxdb.client import clock as client_clock
 from gnocchi_influxdb.client.client import Client
@@ -32,10 +32,11 @@ from gnocchi_influxdb.maintenance import names as names_module
 from gnocchi_influxdb.maintenance.names import NamesJob
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import info_lines
-from tests.support import helpers, proxy
+from tests.support import by_hand, proxy, samples
+from tests.support.by_hand import stored, write_lines
 from tests.support.clock import Clock
 from tests.support.cloud import Cloud
-from tests.support.helpers import NS, recent, stored, write, write_lines
+from tests.support.samples import NS, recent, write
 
 DAY = 86400
 INTERVAL = names_module.INTERVAL
@@ -258,7 +259,7 @@ def test_by_metricd(make_conf, influxdb, between, clock, on):
         cloud.incoming.add_measures_batch(
             {
                 metric.id: [
-                    incoming.Measure(helpers.at(time_), value)
+                    incoming.Measure(samples.at(time_), value)
                     for time_, value in of_metric.items()
                 ]
                 for metric, of_metric in points.items()
@@ -339,8 +340,8 @@ texts = st.text(
 def test_any_name_comes_back(storage_conf, influxdb, called):
     """Through the real server's parser."""
     bucket = f"{storage_conf.storage.influxdb_bucket_prefix}fuzz"
-    if helpers.bucket(influxdb, bucket) is None:
-        helpers.make_bucket(influxdb, bucket)
+    if by_hand.bucket(influxdb, bucket) is None:
+        by_hand.make_bucket(influxdb, bucket)
     start = recent()
     infos = [
         info_lines.Info(uuid.uuid4(), start, name, name[:31], None, "p", name)
@@ -353,7 +354,7 @@ def test_any_name_comes_back(storage_conf, influxdb, called):
     }
     for info in infos:
         assert found[str(info.metric)] == (info.name, info.unit, info.creator)
-    assert helpers.stored_count(influxdb, bucket) == 0
+    assert by_hand.stored_count(influxdb, bucket) == 0
 
 
 # When it is written ------------------------------------------------------
@@ -392,7 +393,7 @@ def test_short_retention(make_conf, influxdb, between, clock):
     cloud = Cloud(make_conf(influxdb_url=between.url))
     try:
         cloud.index.create_archive_policy(
-            helpers.policy((10, 60), name="short")
+            samples.policy((10, 60), name="short")
         )
         (metric,) = cloud.metrics(1, "short")
         assert cloud.storage.buckets.retention(metric.archive_policy) == 3600
@@ -555,8 +556,8 @@ def test_a_bucket_that_fails_alone(make_conf, influxdb, clock, logged):
     try:
         (low,), (high,) = cloud.metrics(1), cloud.metrics(1, "high")
         add(cloud.storage, cloud, [low, high])
-        id_, *_ = helpers.bucket(influxdb, cloud.bucket(high))
-        token = helpers.make_token(influxdb, ("write", "buckets", id_))
+        id_, *_ = by_hand.bucket(influxdb, cloud.bucket(high))
+        token = by_hand.make_token(influxdb, ("write", "buckets", id_))
         cloud.conf.set_override("influxdb_token", token, "storage")
         worker = Worker(cloud, clock)
         worker.round()
@@ -602,7 +603,7 @@ def test_somebody_elses_metric_info(cloud, influxdb, worker, logged):
     for language in "auto", "flux", "influxql":
         cloud.conf.set_override("influxdb_query_language", language, "storage")
         reader = InfluxDBStorage(cloud.conf.storage)
-        assert helpers.read(reader, metric, "mean", 60)
+        assert samples.read(reader, metric, "mean", 60)
     driver._delete_metric(metric)
     assert stored(influxdb, bucket, metric) == {}
     # It is theirs.

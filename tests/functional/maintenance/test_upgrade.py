@@ -18,13 +18,13 @@ import traceback
 
 import pytest
 from gnocchi import storage
-from stack import free_port
+from servers import free_port
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import helpers, proxy
-from tests.support.helpers import T0, metric, policy, read, write
+from tests.support import by_hand, proxy
+from tests.support.samples import T0, metric, policy, read, write
 
 
 def complaint(conf, kind):
@@ -75,7 +75,7 @@ def test_wrong_organization(make_conf):
 
 @pytest.mark.only_2x("1.x has no organizations")
 def test_token_that_shows_nothing(make_conf, influxdb):
-    token = helpers.make_token(influxdb, ("read", "tasks"))
+    token = by_hand.make_token(influxdb, ("read", "tasks"))
     said = complaint(make_conf(influxdb_token=token), exceptions.AccessError)
     assert "may not read the organization 'gnocchi'" in said
     assert "influxdb_token" in said

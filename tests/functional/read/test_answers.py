@@ -27,10 +27,10 @@ from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import flux_response
 from tests.support import proxy
-from tests.support.helpers import (
+from tests.support.by_hand import WRITES
+from tests.support.samples import (
     NS,
     T0,
-    WRITES,
     aggregation,
     as_dict,
     metric,

@@ -20,7 +20,7 @@ from gnocchi_influxdb import schema
 from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import flux
-from tests.support.helpers import NS, T0, metric, policy, write
+from tests.support.samples import NS, T0, metric, policy, write
 
 PROFILER = (
     'import "profiler"\noption profiler.enabledProfilers = ["operator"]\n'

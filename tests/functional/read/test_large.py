@@ -21,7 +21,7 @@ from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import flux_csv, flux_response
-from tests.support.helpers import NS, T0, metric, policy, read, write
+from tests.support.samples import NS, T0, metric, policy, read, write
 
 MINUTE = 60 * NS
 

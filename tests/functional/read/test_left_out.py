@@ -24,7 +24,7 @@ from gnocchi import archive_policy, storage
 
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import ROOT
-from tests.support.helpers import NS, aggregation, metric, read, write
+from tests.support.samples import NS, aggregation, metric, read, write
 
 EXCLUDED = ROOT / "tests" / "upstream" / "excluded.txt"
 

@@ -33,15 +33,13 @@ from gnocchi_influxdb.rollups import (
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import influxql
 from tests.support import proxy
-from tests.support.helpers import (
+from tests.support.by_hand import call, make_bucket, make_token
+from tests.support.samples import (
     METHODS,
     NS,
     aggregation,
     as_dict,
     at,
-    call,
-    make_bucket,
-    make_token,
     metric,
     policy,
     read,

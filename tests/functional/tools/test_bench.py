@@ -31,7 +31,9 @@ def bench(*arguments, **environment):
         cwd=ROOT,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), str(ROOT / "tools" / "lib")]
+            ),
             **environment,
         },
         capture_output=True,

@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 import pytest
-from soak_stack import ledger
+from soak import ledger
 
 from tests.conftest import TOOLS
 
@@ -26,7 +26,7 @@ def test_a_minute(monkeypatch, fresh_influxd):
     fresh_influxd.stop()
     monkeypatch.setenv("PYTHONPATH", str(TOOLS))
     done = subprocess.run(
-        [sys.executable, "-m", "soak_stack", "--minutes", "1", "--json"],
+        [sys.executable, "-m", "soak", "--minutes", "1", "--json"],
         capture_output=True,
         text=True,
         check=False,

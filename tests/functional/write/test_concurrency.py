@@ -18,12 +18,14 @@ import uuid
 
 import pytest
 from gnocchi import archive_policy, incoming, indexer
-from stack import api
+from servers import api
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import helpers
+from tests.support import samples
+from tests.support.by_hand import stored
 from tests.support.cloud import Cloud
-from tests.support.helpers import NS, in_processes, recent, stored, write
+from tests.support.processes import in_processes
+from tests.support.samples import NS, recent, write
 
 PROCESSES = 8
 
@@ -101,7 +103,7 @@ def test_janitor_while_others_write(cloud, influxdb):
         # As the API does: whoever is not there any more is left out.
         while not stop.is_set():
             number = next(rounds)
-            at = helpers.at(now + number * NS)
+            at = samples.at(now + number * NS)
             try:
                 cloud.incoming.add_measures_batch(
                     {

@@ -31,8 +31,8 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.write import writer as writes_
-from tests.support import helpers, proxy
-from tests.support.helpers import NS, T0, metric, policy, read, recent, write
+from tests.support import by_hand, proxy
+from tests.support.samples import NS, T0, metric, policy, read, recent, write
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -49,7 +49,7 @@ def name_of(driver, m):
 
 
 def stored(driver, influxdb, m):
-    return helpers.stored(influxdb, name_of(driver, m), m)
+    return by_hand.stored(influxdb, name_of(driver, m), m)
 
 
 def refused(driver):
@@ -95,14 +95,14 @@ def test_nothing_but_what_there_is_no_room_for(
     write(driver, {m: [(T0, math.nan), (NAT, 1.0)]}, indexer_driver)
     assert refused(driver) == 2
     # Not even a bucket was made for it.
-    assert helpers.bucket(influxdb, name_of(driver, m)) is None
+    assert by_hand.bucket(influxdb, name_of(driver, m)) is None
 
 
 def test_nothing(driver, influxdb, indexer_driver):
     m = metric(policy((100, 60)))
     driver.add_measures_to_metrics({}, indexer_driver)
     write(driver, {m: {}}, indexer_driver)
-    assert helpers.bucket(influxdb, name_of(driver, m)) is None
+    assert by_hand.bucket(influxdb, name_of(driver, m)) is None
     assert refused(driver) == 0
 
 
@@ -128,7 +128,7 @@ def test_out_of_retention(make_conf, influxdb, indexer_driver, logged):
         got = stored(driver, influxdb, m)
         assert {t: got.get(t) for t in good[m]} == good[m]
     # To the point: what was refused is what is not there.
-    there = helpers.stored_count(influxdb, name_of(driver, metrics[0]))
+    there = by_hand.stored_count(influxdb, name_of(driver, metrics[0]))
     assert refused(driver) == sum(map(len, points.values())) - there
     # Whatever lies in a shard that is still needed is stored, too.
     assert late - len(metrics) * 5 <= refused(driver) <= late
@@ -152,7 +152,7 @@ def test_all_out_of_retention(make_conf, influxdb, indexer_driver):
 def spoil(influxdb, bucket, *times):
     """Make the shards that hold these times refuse floats."""
     for ns in times:
-        helpers.write_lines(
+        by_hand.write_lines(
             influxdb, bucket, f"measure,metric=foreign value=1i {ns}"
         )
 
@@ -172,7 +172,7 @@ def test_type_conflict(
     )
     metrics = [metric(policy((100000, 60))) for _ in range(3)]
     bucket = name_of(driver, metrics[0])
-    helpers.make_bucket(influxdb, bucket, 0, DAY)
+    by_hand.make_bucket(influxdb, bucket, 0, DAY)
     midnight = T0 // (DAY * NS) * DAY * NS
     spoil(influxdb, bucket, *(midnight + d * DAY * NS for d in bad_days))
     points = {
@@ -223,19 +223,19 @@ def test_type_conflict_in_shards_of_several_durations(
     """Shards keep the duration that they were made with."""
     m = metric(policy((100000, 60)))
     bucket = name_of(driver, m)
-    bucket_id = helpers.make_bucket(influxdb, bucket, 0, HOUR)
+    bucket_id = by_hand.make_bucket(influxdb, bucket, 0, HOUR)
     week = 7 * DAY * NS
     start = (T0 // week + 1) * week
     # Some hours have shards of their own, one of them a bad one.
     for hour in (0, 1, 2, 30, 31, 50):
-        helpers.write_lines(
+        by_hand.write_lines(
             influxdb,
             bucket,
             f"measure,metric=old value=1 {start + hour * HOUR * NS}",
         )
     spoil(influxdb, bucket, start + 32 * HOUR * NS, start + 51 * HOUR * NS)
     # All other points of the time share larger ones.
-    helpers.change_bucket(influxdb, bucket_id, 0, 7 * DAY)
+    by_hand.change_bucket(influxdb, bucket_id, 0, 7 * DAY)
     points = {start + i * 600 * NS: float(i) for i in range(6 * 24 * 21)}
     write(driver, {m: points}, indexer_driver)
     bad_hours = {32, 51}
@@ -286,7 +286,7 @@ def test_other_shards_are_written_however_often_it_is_offered(
         )
         m = metric(policy((10**6, 60)))
         bucket = name_of(driver, m)
-        helpers.make_bucket(influxdb, bucket, 0, DAY)
+        by_hand.make_bucket(influxdb, bucket, 0, DAY)
         midnight = T0 // (DAY * NS) * DAY * NS
         spoil(
             influxdb,
@@ -299,7 +299,7 @@ def test_other_shards_are_written_however_often_it_is_offered(
             write(driver, {m: points}, indexer_driver)
             assert len(stored(driver, influxdb, m)) == 288 * 13
             # One for all, one a shard: not one a point.
-            assert len(between.paths(helpers.WRITES)) <= 1 + 20
+            assert len(between.paths(by_hand.WRITES)) <= 1 + 20
 
 
 def test_line_that_can_not_be_parsed(make_conf, influxdb, indexer_driver):
@@ -335,7 +335,7 @@ def test_line_that_can_not_be_parsed(make_conf, influxdb, indexer_driver):
             }
         assert refused(driver) == 3
         # A search in halves: not one a point.
-        assert len(between.paths(helpers.WRITES)) <= 3 * 2 * 11
+        assert len(between.paths(by_hand.WRITES)) <= 3 * 2 * 11
 
 
 def test_body_too_large(make_conf, influxdb, indexer_driver):
@@ -359,7 +359,7 @@ def test_body_too_large(make_conf, influxdb, indexer_driver):
         assert refused(driver) == 0
         between.before = lambda request: (
             proxy.answer("413 Request Entity Too Large")
-            if request.path.startswith(helpers.WRITES)
+            if request.path.startswith(by_hand.WRITES)
             else None
         )
         # Nothing is thrown away for a limit that nothing fits in.
@@ -476,7 +476,7 @@ def test_a_million_points_of_one_metric(driver, influxdb, indexer_driver):
     array["timestamps"] = times.astype("datetime64[ns]")
     array["values"] = numpy.arange(10**6) % 1000
     driver.add_measures_to_metrics({m: array}, indexer_driver)
-    assert helpers.stored_count(influxdb, name_of(driver, m)) == 10**6
+    assert by_hand.stored_count(influxdb, name_of(driver, m)) == 10**6
     counts = read(driver, m, "count", 60)
     assert sum(counts.values()) == 10**6
 
@@ -491,7 +491,7 @@ def test_twenty_thousand_metrics(driver, influxdb, indexer_driver):
     )
     for a_policy in policies:
         bucket = driver.buckets.name(a_policy)
-        assert helpers.stored_count(influxdb, bucket) == 10000
+        assert by_hand.stored_count(influxdb, bucket) == 10000
     for i in (0, 1, 777, 19999):
         assert stored(driver, influxdb, metrics[i]) == {T0: float(i)}
 

@@ -20,6 +20,7 @@ from gnocchi import archive_policy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gnocchi_influxdb.buckets import policy as policies
 from gnocchi_influxdb.buckets import shards
 
 HOUR = 3600
