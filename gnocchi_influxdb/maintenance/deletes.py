@@ -29,6 +29,7 @@ import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.buckets.visibility import is_absent
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.wire import (
     influxql,
@@ -158,9 +159,7 @@ class Deleter:
             self._client.delete(bucket, f'{schema.TAG}="{metrics[0]}"')
         except exceptions.BucketNotFoundError:
             # Nothing to delete, unless it is hidden from the token.
-            try:
-                self._client.probe(bucket)
-            except exceptions.BucketNotFoundError:
+            if is_absent(self._client, bucket):
                 return metrics
             raise
         return metrics[:1]

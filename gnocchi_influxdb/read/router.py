@@ -20,6 +20,7 @@ import daiquiri
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import type_conflicts
+from gnocchi_influxdb.buckets.visibility import is_absent
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.read.query import Query
@@ -77,7 +78,7 @@ class Router:
                     if rows:
                         self._flux_only.add(query.bucket)
                     return rows
-                if self._is_absent(query.bucket):
+                if is_absent(self._client, query.bucket):
                     return {}
                 raise exceptions.AccessError(
                     f"InfluxDB at {self._client.url} has the bucket"
@@ -121,7 +122,7 @@ class Router:
         try:
             self._client.query(text, stream)
         except exceptions.BucketNotFoundError:
-            if self._is_absent(query.bucket):
+            if is_absent(self._client, query.bucket):
                 return {}
             try:
                 self._client.query(text, stream)  # made in between?
@@ -131,14 +132,3 @@ class Router:
                     " influxdb_token may not read it"
                 ) from None
         return stream.close()
-
-    def _is_absent(self, bucket: str) -> bool:
-        """Whether a bucket that is not found is not hidden from the token.
-
-        :raises AccessError: it is.
-        """
-        try:
-            self._client.probe(bucket)
-        except exceptions.BucketNotFoundError:
-            return True
-        return False
