@@ -112,6 +112,13 @@ def test_policies_are_read_by_themselves():
     }
 
 
+def test_a_policy_that_was_loaded_twice_is_one():
+    metrics = [metric(policy((10, 60))) for _ in range(3)]
+    wanted = {m: [aggregation(m.archive_policy, "mean", 60)] for m in metrics}
+    (job,) = made(wanted, NOW - 300 * NS, NOW)
+    assert job.metrics == metrics
+
+
 def test_what_a_policy_has_not_is_not_read():
     few = policy((10, 60), some=["mean"])
     m = metric(few)
