@@ -19,27 +19,26 @@ import numpy
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.schema import Array
 
+#: Start of the first window that is wanted and end of the last, ns since the
+#: epoch; None is unbounded.
+Bounds = tuple[int | None, int | None]
 
-def from_points(
-    aggregation: Any, points: Array, start: int | None, stop: int | None
-) -> Array:
+
+def from_points(aggregation: Any, points: Array, within: Bounds) -> Array:
     """Windows of one metric.
 
-    :param points: structured array, sorted. Those before `start` count for
-        differences only.
-    :param start: ns since the epoch, of the first window that is wanted.
-    :param stop: end of the last.
+    :param points: structured array, sorted. Those before the windows count
+        for differences only.
+    :param within: the windows that are wanted.
     :return: a structured array, sorted.
     """
+    start, stop = within
     series = methods.compute(cut(points, None, stop), aggregation)
     return cut(series.ts, start, None)
 
 
 def from_points_of_all(
-    aggregation: Any,
-    points: Sequence[Array],
-    start: int | None,
-    stop: int | None,
+    aggregation: Any, points: Sequence[Array], within: Bounds
 ) -> tuple[Array, Array]:
     """Windows of several metrics, one metric behind the other.
 
@@ -47,6 +46,7 @@ def from_points_of_all(
     :return: a structured array, and for each window the position of its
         metric in `points`.
     """
+    start, stop = within
     found, owners = methods.compute_all(
         *joined([cut(of, None, stop) for of in points]), aggregation
     )

@@ -26,6 +26,7 @@ from typing import Any
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, rates
 from gnocchi_influxdb.aggregation.span import Span
+from gnocchi_influxdb.aggregation.windows import Bounds
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.read import query
 
@@ -59,7 +60,7 @@ class Job:
     query: query.Query
     aggregations: tuple[Any, ...]
     metrics: list[Any]
-    windows: Mapping[Any, tuple[int | None, int | None]]
+    windows: Mapping[Any, Bounds]
     read_from: Mapping[Any, int]
 
 
@@ -174,7 +175,7 @@ def _is_unbounded(
 def _job(
     one: Draft, span: Span, newest: Mapping[uuid.UUID, int | None]
 ) -> Job:
-    windows: dict[Any, tuple[int | None, int | None]] = {}
+    windows: dict[Any, Bounds] = {}
     read_from: dict[Any, int] = {}
     starts: list[Any] = []
     for a in one.aggregations:

@@ -21,9 +21,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gnocchi_influxdb.aggregation import few_points, rates, windows
+from gnocchi_influxdb.aggregation.windows import Bounds
 from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.schema import Array
 from gnocchi_influxdb.wire import flux, influxql
+
+Ids = Sequence[uuid.UUID]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +52,11 @@ class Query:
         """Whether nothing lies in its range; InfluxDB takes that amiss."""
         return self.stop is not None and (self.start or 0) >= self.stop
 
-    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+    def flux(self, metrics: Ids) -> str:
         """The query in Flux."""
         raise NotImplementedError
 
-    def influxql(
-        self, metrics: Sequence[uuid.UUID], counts: bool = True
-    ) -> tuple[str, str]:
+    def influxql(self, metrics: Ids, counts: bool = True) -> tuple[str, str]:
         """The query in InfluxQL, and the column of its answer.
 
         :param counts: whether the server can be trusted with a count, see
@@ -79,23 +80,16 @@ class Query:
         """The rows of one metric from its points in the range."""
         raise NotImplementedError
 
-    def windows(
-        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
-    ) -> Array:
+    def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:
         """Windows of an aggregation from the rows of one metric.
 
-        :param start: of the first window that is wanted, ns.
-        :param stop: end of the last.
+        :param within: the windows that are wanted.
         :return: a structured array, sorted.
         """
         raise NotImplementedError
 
     def windows_of_all(
-        self,
-        aggregation: Any,
-        rows: Sequence[Any],
-        start: int | None,
-        stop: int | None,
+        self, aggregation: Any, rows: Sequence[Any], within: Bounds
     ) -> tuple[Array, Array]:
         """Windows of several metrics, one metric behind the other.
 
@@ -104,7 +98,7 @@ class Query:
             metric in `rows`.
         """
         return windows.joined(
-            [self.windows(aggregation, of, start, stop) for of in rows]
+            [self.windows(aggregation, of, within) for of in rows]
         )
 
     def _size(self, metrics: int) -> cost.Size:
@@ -121,13 +115,11 @@ class PointsQuery(Query):
 
     limit: int | None = None
 
-    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+    def flux(self, metrics: Ids) -> str:
         """All points in the range: `limit` is not heeded."""
         return flux.points(self.bucket, metrics, self.start, self.stop)
 
-    def influxql(
-        self, metrics: Sequence[uuid.UUID], counts: bool = True
-    ) -> tuple[str, str]:
+    def influxql(self, metrics: Ids, counts: bool = True) -> tuple[str, str]:
         """The oldest points, `limit` of each metric at most."""
         return (
             influxql.points(metrics, self.start, self.stop, self.limit),
@@ -147,36 +139,28 @@ class PointsQuery(Query):
         """The points themselves."""
         return points
 
-    def windows(
-        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
-    ) -> Array:
+    def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:
         """Windows of one metric, aggregated here."""
-        return windows.from_points(aggregation, rows, start, stop)
+        return windows.from_points(aggregation, rows, within)
 
     def windows_of_all(
-        self,
-        aggregation: Any,
-        rows: Sequence[Any],
-        start: int | None,
-        stop: int | None,
+        self, aggregation: Any, rows: Sequence[Any], within: Bounds
     ) -> tuple[Array, Array]:
         """Windows of several metrics, aggregated at once if not too many."""
         if sum(map(len, rows)) > cost.POINTS_TOGETHER:
-            return super().windows_of_all(aggregation, rows, start, stop)
-        return windows.from_points_of_all(aggregation, rows, start, stop)
+            return super().windows_of_all(aggregation, rows, within)
+        return windows.from_points_of_all(aggregation, rows, within)
 
 
 @dataclasses.dataclass(frozen=True)
 class NewestQuery(Query):
     """The newest point of each metric: rows are an array of one point."""
 
-    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+    def flux(self, metrics: Ids) -> str:
         """The newest point, of all times."""
         return flux.newest(self.bucket, metrics)
 
-    def influxql(
-        self, metrics: Sequence[uuid.UUID], counts: bool = True
-    ) -> tuple[str, str]:
+    def influxql(self, metrics: Ids, counts: bool = True) -> tuple[str, str]:
         """The newest point, of all times."""
         return influxql.newest(metrics), "last"
 
@@ -192,7 +176,7 @@ class WindowsQuery(Query):
     every: int = dataclasses.field(kw_only=True)
     function: str = dataclasses.field(kw_only=True)
 
-    def flux(self, metrics: Sequence[uuid.UUID]) -> str:
+    def flux(self, metrics: Ids) -> str:
         """Windows, aggregated in InfluxDB's storage engine."""
         return flux.windows(
             self.bucket,
@@ -203,9 +187,7 @@ class WindowsQuery(Query):
             self.function,
         )
 
-    def influxql(
-        self, metrics: Sequence[uuid.UUID], counts: bool = True
-    ) -> tuple[str, str]:
+    def influxql(self, metrics: Ids, counts: bool = True) -> tuple[str, str]:
         """Windows; the column has the function's name."""
         return (
             influxql.windows(
@@ -229,9 +211,7 @@ class WindowsQuery(Query):
         """The same windows, aggregated here."""
         return few_points.aggregate(points, self.every, self.function)
 
-    def windows(
-        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
-    ) -> Array:
+    def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:
         """The rows: InfluxDB has computed the aggregation."""
         found: Array = rows
         return found
@@ -272,11 +252,9 @@ class RateEndsQuery(Query):
             for function in rates.ENDS
         )
 
-    def windows(
-        self, aggregation: Any, rows: Any, start: int | None, stop: int | None
-    ) -> Array:
+    def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:
         """Windows of a rate, from the three ends."""
         # What lies before it was read for the differences only.
         first, last, count = rows
         series = rates.from_ends(first, last, count, aggregation)
-        return windows.cut(series.ts, start, None)
+        return windows.cut(series.ts, within[0], None)

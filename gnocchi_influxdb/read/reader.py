@@ -151,11 +151,11 @@ class Reader:
 def _compute(job: plan.Job, rows: Rows, span: Span, answers: Answers) -> None:
     """Make the windows of what was read."""
     for a in job.aggregations:
-        start, stop = span.windows(a)
+        within = span.windows(a)
         for metric in job.metrics:
             if metric.id in rows:
                 answers[metric][a].ts = job.query.windows(
-                    a, rows[metric.id], start, stop
+                    a, rows[metric.id], within
                 )
 
 

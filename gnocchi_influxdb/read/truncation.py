@@ -121,13 +121,13 @@ class Truncation:
     def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:
         """A series that begins earlier than its newest point let expect."""
         every = schema.ns_of(aggregation.granularity)
-        first, stop = self._span.windows(aggregation)
+        within = _first, stop = self._span.windows(aggregation)
         series = methods.empty(aggregation)
         # One window more, for the difference of the first point.
         start = max(schema.floor(oldest, every) - every, 0)
         if stop is None or start < stop:
             points = self._fetcher.points(metric, start, stop)
-            series.ts = windows.from_points(aggregation, points, first, stop)
+            series.ts = windows.from_points(aggregation, points, within)
         return series
 
     def _newest_window(

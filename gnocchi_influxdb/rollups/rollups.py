@@ -213,7 +213,7 @@ class Rolled:
             if not (rows := self.rows[gap]):
                 continue
             read, whose = gap.query.windows_of_all(
-                aggregation, list(rows.values()), start, stop
+                aggregation, list(rows.values()), (start, stop)
             )
             owner = numpy.array([self._positions[m] for m in rows])[whose]
             times = read["timestamps"].view("int64")

@@ -50,9 +50,9 @@ def both(method, metrics, start=None, stop=None):
     """By metric: at once, and one after the other."""
     a = aggregation(method)
     of_all = [series(points) for points in metrics]
-    found, owners = windows.from_points_of_all(a, of_all, start, stop)
+    found, owners = windows.from_points_of_all(a, of_all, (start, stop))
     return [rows(found[owners == i]) for i in range(len(metrics))], [
-        rows(windows.from_points(a, of, start, stop)) for of in of_all
+        rows(windows.from_points(a, of, (start, stop))) for of in of_all
     ]
 
 

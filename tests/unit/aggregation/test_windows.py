@@ -60,6 +60,6 @@ def test_dense(times, start, are_dense):
 
 def test_what_lies_before_counts_for_differences_only():
     rate = carbonara.Aggregation("rate:sum", numpy.timedelta64(10, "ns"), None)
-    found = windows.from_points(rate, array(5, 12, 18, 22, 33), 10, 30)
+    found = windows.from_points(rate, array(5, 12, 18, 22, 33), (10, 30))
     assert found["timestamps"].view("int64").tolist() == [10, 20]
     assert found["values"].tolist() == [13.0, 4.0]

@@ -120,9 +120,9 @@ def test_windows_from_few_points(points):
 def test_rates_are_the_same_from_points_and_ends(method, points, start):
     a = aggregation(method)
     ends = query.RateEndsQuery("b", 0, 210, every=EVERY)
-    from_ends = ends.windows(a, ends.from_points(array(points)), start, 210)
+    from_ends = ends.windows(a, ends.from_points(array(points)), (start, 210))
     from_points = query.PointsQuery("b", 0, 210).windows(
-        a, array(points), start, 210
+        a, array(points), (start, 210)
     )
     assert from_ends.tolist() == from_points.tolist()
     assert start is None or all(time >= start for time in times(from_ends))
@@ -148,9 +148,9 @@ def test_points_of_several_metrics(method, together, monkeypatch):
         array({12: 7.0, 14: 8.0, 15: 9.0, 29: 1.0}),
     ]
     asked = query.PointsQuery("b", 0, 100)
-    found, owners = asked.windows_of_all(a, of_all, 10, 30)
+    found, owners = asked.windows_of_all(a, of_all, (10, 30))
     for i, of_one in enumerate(of_all):
-        alone = asked.windows(a, of_one, 10, 30)
+        alone = asked.windows(a, of_one, (10, 30))
         assert times(found[owners == i]) == times(alone)
         assert found["values"][owners == i] == pytest.approx(
             alone["values"], rel=1e-9
@@ -160,7 +160,9 @@ def test_points_of_several_metrics(method, together, monkeypatch):
 
 def test_windows_of_several_metrics():
     found, owners = windows().windows_of_all(
-        aggregation("mean"), [array({0: 1.0, 10: 2.0}), array({0: 3.0})], 0, 20
+        aggregation("mean"),
+        [array({0: 1.0, 10: 2.0}), array({0: 3.0})],
+        (0, 20),
     )
     assert found["values"].tolist() == [1.0, 2.0, 3.0]
     assert owners.tolist() == [0, 0, 1]
