@@ -38,7 +38,7 @@ POINTS = FIELD
 #: Fields and their types, one row for each type that a field has in a shard.
 FIELD_TYPES = f'SHOW FIELD KEYS FROM "{MEASUREMENT}"'
 
-# Terms in a group of ORs, see `any_of`. Writes and deletes use it, too, so it
+# Terms in a group of ORs, see `any_of`. Deletes and names use it, too, so it
 # is not among the thresholds of reads.
 _GROUP = 10
 
