@@ -20,12 +20,12 @@ reports, locks) is answered by that queue.
 """
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+import daiquiri
 import numpy
 from gnocchi import carbonara, incoming
 from stevedore import driver
@@ -33,10 +33,9 @@ from stevedore import driver
 from gnocchi_influxdb import exceptions, opts
 from gnocchi_influxdb.ingest import direct_write
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
-
-_W = TypeVar("_W", bound=direct_write.Way)
+_W = TypeVar("_W")
 
 
 class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
@@ -58,7 +57,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         # this method from Gnocchi's base class or not.
         self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
-        self._made: dict[type[direct_write.Way], direct_write.Way] = {}
+        self._made: dict[type[Any], tuple[int, Any]] = {}
         self._writes_through = self._conf.storage.driver == "influxdb"
         if not self._writes_through:
             LOG.warning(
@@ -106,7 +105,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         """
         self.queue.finish_sack_processing(sack)
         if self._writes_through:
-            job = self._of_process(direct_write.Queued).names
+            job = self._of_process(direct_write.QueueWriter).names
             if job is not None:
                 job.run(sack.number, sack.total)
 
@@ -132,21 +131,22 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         }
         left: Mapping[Any, Any] = measures
         if self._writes_through:
-            left = self._of_process(direct_write.Through).try_to_write(
+            left = self._of_process(direct_write.PostWriter).try_to_write(
                 measures
             )
         if left:
             self.queue.add_measures_batch(left)
 
-    def _of_process(self, way: type[_W]) -> _W:
+    def _of_process(self, kind: type[_W]) -> _W:
         # Not at construction: uwsgi and cotyledon fork after that, and
         # neither a socket nor a database connection survives it.
-        made = self._made.get(way)
-        if made is None or made.pid != os.getpid():
+        pid, made = self._made.get(kind, (0, None))
+        if pid != os.getpid():
             with self._lock:
-                made = self._made.get(way)
-                if made is None or made.pid != os.getpid():
-                    made = self._made[way] = way(self._conf)
+                pid, made = self._made.get(kind, (0, None))
+                if pid != os.getpid():
+                    made = kind(self._conf)  # type: ignore[call-arg]
+                    self._made[kind] = os.getpid(), made
         return cast(_W, made)
 
     def measures_report(self, details: bool = True) -> dict[str, Any]:
@@ -187,21 +187,21 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         """
         with self.queue.process_measures_for_sack(sack) as measures:
             if measures and self._writes_through:
-                way = self._of_process(direct_write.Queued)
-                written = way.write(measures)
+                writer = self._of_process(direct_write.QueueWriter).writer
+                written = writer.write(measures)
                 LOG.debug(
                     "Measures for %d metrics of sack %s are stored",
                     written.stored,
                     sack,
                 )
                 if written.failed:
-                    self._take_out(way, set(measures) - set(written.left))
+                    self._take_out(writer, set(measures) - set(written.left))
                     exceptions.raise_first(written.failed)
                 measures = {}
             yield measures
 
     def _take_out(
-        self, way: direct_write.Way, metric_ids: Iterable[Any]
+        self, writer: direct_write.DirectWriter, metric_ids: Iterable[Any]
     ) -> None:
         """Take single metrics out of the queue.
 
@@ -211,7 +211,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         with self.queue.process_measure_for_metrics(
             list(metric_ids)
         ) as measures:
-            exceptions.raise_first(way.write(measures).failed)
+            exceptions.raise_first(writer.write(measures).failed)
 
     def has_unprocessed(self, metric_id: Any) -> bool:
         return bool(self.queue.has_unprocessed(metric_id))

@@ -13,9 +13,10 @@
 
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import daiquiri
 import numpy
 from gnocchi import indexer, storage
 
@@ -23,14 +24,13 @@ from gnocchi_influxdb import exceptions, opts
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client
-from gnocchi_influxdb.indexer import bookkeeping, latest
+from gnocchi_influxdb.indexer import bookkeeping
 from gnocchi_influxdb.maintenance import deletes, upgrade
 from gnocchi_influxdb.read import fetcher, reader
 from gnocchi_influxdb.rollups import rollup_store
-from gnocchi_influxdb.wire import line_protocol
-from gnocchi_influxdb.write import writer
+from gnocchi_influxdb.write import batch, writer
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 #: What the drivers of this process count, by the id of the configuration,
 #: which they keep. metricd has two drivers and publishes what one has counted.
@@ -81,7 +81,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             self._rollups,
             self.buckets,
         )
-        self._writer = writer.Writer(
+        self._writer = writer.BatchWriter(
             self.client,
             self.buckets,
             conf.influxdb_batch_size,
@@ -147,84 +147,52 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             again as they are.
         """
         exceptions.raise_first(
-            self.store(metrics_and_measures, indexer_driver)
+            self.store(
+                self.batches(metrics_and_measures.items()), indexer_driver
+            )
         )
 
-    def store(
-        self, metrics_and_measures: Mapping[Any, Any], indexer_driver: Any
-    ) -> dict[str, exceptions.InfluxDBError]:
-        """The same, but a bucket that fails does not hold up the others.
+    def batches(
+        self, measures: Iterable[tuple[Any, Any]]
+    ) -> list[batch.Batch]:
+        """Measures as `store` takes them: a batch for each archive policy.
 
-        :return: what has gone wrong, by name of the archive policy. Of the
-            measures of these policies not all may be stored.
-        :raises InfluxDBError: the server fails; of no policy all are sure to
-            be stored.
+        :param measures: metrics, each once, and their structured arrays.
         """
-        if not metrics_and_measures:
-            return {}
-        policies: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {}
-        policy = None
-        for metric, measures in metrics_and_measures.items():
-            # An attribute of a SQLAlchemy object takes three times as long as
-            # what lies behind it.
-            loaded = metric.__dict__
-            of_metric = loaded.get("archive_policy") or metric.archive_policy
-            # Most have the policy of the one before.
-            if policy is not of_metric:
-                policy = of_metric
-                pairs = policies.setdefault(policy.name, (policy, []))[1]
-            pairs.append((loaded.get("id") or metric.id, measures))
-        # Whatever looks at each metric and each array does so before the
-        # request: after it they are in no cache of the processor any more.
-        number = sum(map(len, metrics_and_measures.values()))
-        suspects: set[Any] = set()
         with self.statistics.time("raw measures store"):
-            collected = []
-            for policy, pairs in policies.values():
-                points, unstorable = line_protocol.collect(pairs)
-                self._leave_out(unstorable)
-                suspects.update(one.metric for one in unstorable)
-                if len(points):
-                    collected.append((policy, points))
-            newest = latest.Latest(metrics_and_measures, suspects)
-            failed = {
-                policy.name: error
-                for policy, points in collected
-                if (error := self._write(policy, points)) is not None
-            }
-        if failed:
-            metrics_and_measures = {
-                metric: measures
-                for metric, measures in metrics_and_measures.items()
-                if metric.archive_policy.name not in failed
-            }
-            number = sum(map(len, metrics_and_measures.values()))
-            newest = latest.Latest(metrics_and_measures, suspects)
-        self.statistics["raw measures store"] += len(metrics_and_measures)
-        self.statistics["processed measures"] += number
-        with self.statistics.time("metadata update"):
-            bookkeeping.update_metadata(
-                indexer_driver,
-                newest,
-                lambda metric: self.execute_metadata_updates_if_needed(
-                    indexer_driver, metrics_and_measures[metric], metric
-                ),
-            )
-        self.statistics["metadata update"] += len(metrics_and_measures)
+            return batch.batches(measures, self.buckets.name)
+
+    def store(
+        self, batches: Sequence[batch.Batch], indexer_driver: Any
+    ) -> dict[str, exceptions.InfluxDBError]:
+        """Store batches, and tell the indexer of those that are stored.
+
+        A bucket that fails does not hold up the others.
+
+        :return: {name of the archive policy: error}. Of the measures of these
+            policies some may not be stored.
+        :raises InfluxDBError: the server fails; of each policy some measures
+            may not be stored.
+        """
+        failed: dict[str, exceptions.InfluxDBError] = {}
+        if not batches:
+            return failed
+        for one in batches:
+            self._report(one.unstorable)
+        with self.statistics.time("raw measures store"):
+            for one in batches:
+                try:
+                    if len(one.points):
+                        self._writer.write(one)
+                except exceptions.OF_ONE_BUCKET as e:  # noqa: PERF203
+                    failed[one.policy.name] = e
+        self._record(
+            [one for one in batches if one.policy.name not in failed],
+            indexer_driver,
+        )
         return failed
 
-    def _write(
-        self, policy: Any, points: line_protocol.Points
-    ) -> exceptions.InfluxDBError | None:
-        try:
-            self._writer.write(policy, points)
-        except exceptions.OF_ONE_BUCKET as e:
-            return e
-        return None
-
-    def _leave_out(
-        self, unstorable: Sequence[line_protocol.Unstorable]
-    ) -> None:
+    def _report(self, unstorable: Sequence[batch.Unstorable]) -> None:
         for metric_id, not_finite, out_of_time in unstorable:
             self._count_refused(not_finite + out_of_time)
             LOG.warning(
@@ -235,6 +203,26 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 not_finite,
                 out_of_time,
             )
+
+    def _record(
+        self, stored: Sequence[batch.Batch], indexer_driver: Any
+    ) -> None:
+        metrics = sum(len(one.points.ids) for one in stored)
+        self.statistics["raw measures store"] += metrics
+        self.statistics["processed measures"] += sum(
+            one.measures for one in stored
+        )
+        with self.statistics.time("metadata update"):
+            bookkeeping.update_metadata(
+                indexer_driver,
+                [pair for one in stored for pair in one.received],
+                lambda metric, measures: (
+                    self.execute_metadata_updates_if_needed(
+                        indexer_driver, measures, metric
+                    )
+                ),
+            )
+        self.statistics["metadata update"] += metrics
 
     def _delete_metric(self, metric: Any) -> None:
         self._deleter.delete(metric)

@@ -23,6 +23,7 @@ from benchmarks.harness.targets import Target, Write
 from gnocchi_influxdb import storage
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import writer
+from gnocchi_influxdb.write.batch import clean
 
 #: Requests are sent by as many threads as the driver has.
 AT_ONCE = "raw"
@@ -78,8 +79,8 @@ class Raw:
                     "precision": "ns",
                 }
             )
-            points, _ = line_protocol.collect(
-                [(metric.id, points) for metric, points in batch.items()]
+            points, _ = clean(
+                [metric.id for metric in batch], list(batch.values())
             )
             requests.append(
                 [
@@ -87,7 +88,7 @@ class Raw:
                         f"/api/v2/write?{query}",
                         bytes(line_protocol.encode(points.part(start, stop))),
                     )
-                    for start, stop in writer.parts(len(points), size)
+                    for start, stop in writer.request_bounds(len(points), size)
                 ]
             )
 

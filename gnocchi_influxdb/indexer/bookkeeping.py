@@ -39,6 +39,7 @@ from gnocchi import utils
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 
 from gnocchi_influxdb.indexer import postgresql, restore
+from gnocchi_influxdb.schema import Array
 
 #: Most rows that one statement or one transaction names.
 CHUNK_SIZE = 1000
@@ -70,8 +71,8 @@ _M = TypeVar("_M", bound=Metric)
 
 def update_metadata(
     indexer: Any,
-    metrics_and_latest: Mapping[_M, numpy.datetime64],
-    fallback: Callable[[_M], None],
+    received: Sequence[tuple[_M, Array]],
+    fallback: Callable[[_M, Array], None],
 ) -> None:
     """Tell the indexer which metrics have just received measures.
 
@@ -79,36 +80,37 @@ def update_metadata(
     Several threads and processes may do this for the same metrics at the
     same time.
 
-    :param indexer: the indexer driver
-    :param metrics_and_latest: the timestamp of each metric's newest measure
-    :param fallback: does the same for one metric; called for each of them
-                     when the indexer is not Gnocchi's SQLAlchemy driver
+    :param indexer: the indexer driver.
+    :param received: each metric and its measures, a structured array with at
+        least one time in the field `timestamps` (datetime64[ns]).
+    :param fallback: tells the indexer of one metric; called for each of them
+        when the indexer is not Gnocchi's SQLAlchemy driver.
     :raises oslo_db.exception.DBError: what was done until then stays done,
-                                       and doing all of it again is harmless
+        and doing all of it again is harmless.
     """
     if not _takes_batches(indexer):
-        for metric in metrics_and_latest:
-            fallback(metric)
+        for metric, measures in received:
+            fallback(metric, measures)
         return
 
     truncated: dict[uuid.UUID, bool] = {}
     may_have_ended: set[uuid.UUID] = set()
-    for metric in metrics_and_latest:
-        ended = getattr(metric, "may_have_ended", None)
-        if ended is None:  # Else `resolve` has updated its row.
+    for metric, _ in received:
+        if not getattr(metric, "is_updated", False):
             truncated[metric.id] = truncated.get(metric.id, False) or bool(
                 metric.needs_raw_data_truncation
             )
-        elif ended:
+        elif metric.may_have_ended:  # type: ignore[attr-defined]
             may_have_ended.add(metric.id)
     for ids in utils.grouper(truncated, CHUNK_SIZE):
         may_have_ended |= _record_measures(indexer, ids, truncated)
 
     newest: dict[uuid.UUID, numpy.datetime64] = {}
-    for metric in metrics_and_latest if may_have_ended else ():
+    for metric, measures in received if may_have_ended else ():
         resource_id = metric.resource_id
         if resource_id is not None and metric.id in may_have_ended:
-            latest = metrics_and_latest[metric]
+            # fmax passes over NaT.
+            latest: Any = numpy.fmax.reduce(measures["timestamps"])
             newest[resource_id] = max(newest.get(resource_id, latest), latest)
     restore.restore_resources(indexer, newest, CHUNK_SIZE)
 

@@ -44,8 +44,10 @@ METRICS_PER_QUERY = 1000
 class Metric(indexer.Metric):  # type: ignore[misc]
     """Stands for Gnocchi's own where measures are stored.
 
-    :ivar may_have_ended: whether the resource may have ended; None if the
-        indexer has still to be told of the measures.
+    :ivar is_updated: the indexer has been told of the measures: only
+        the resource may have to be restored.
+    :ivar may_have_ended: the metric is updated and its resource may have
+        ended.
     """
 
     def __init__(self, id: uuid.UUID, row: postgresql.Row) -> None:
@@ -61,8 +63,10 @@ class Metric(indexer.Metric):  # type: ignore[misc]
             back_window,
             items,
             methods,
-            self.may_have_ended,
+            may_have_ended,
         ) = row
+        self.is_updated = may_have_ended is not None
+        self.may_have_ended = bool(may_have_ended)
         self.id = id
         self.resource_id = None if resource_id is None else _uuid(resource_id)
         self.archive_policy = _policy(

@@ -22,18 +22,20 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+
+import daiquiri
 
 from gnocchi_influxdb import exceptions
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 
 class Breaker:
     """Says whether it is worth asking.
 
-    Who was allowed to ask says what came of it: `succeeded`, `failed`, or
-    `undecided`.
+    A thread that was allowed to ask reports the outcome: `succeeded`,
+    `failed`, or `undecided`. Threads may share it.
 
     :param what: "measures", say, for the log.
     :param patience: seconds to wait for the one that tries, after which it is
@@ -116,3 +118,58 @@ class Breaker:
         """The server was not asked after all, so the next one may try."""
         if self._failures:
             self._retry_at = time.monotonic()
+
+
+class Breakers:
+    """A breaker of the server, and one of each archive policy that has failed.
+
+    Threads may share it.
+
+    :param patience: of each `Breaker`.
+    :param probe: of the server.
+    :ivar server: the server's.
+    :ivar policies: {name of the archive policy: breaker}.
+    """
+
+    def __init__(self, patience: float, probe: Callable[[], None]) -> None:
+        self._patience = patience
+        self.server = Breaker("measures", patience, probe)
+        self.policies: dict[str, Breaker] = {}
+
+    def admit(
+        self, policies: Collection[str]
+    ) -> tuple[dict[str, Breaker], dict[str, exceptions.InfluxDBError]]:
+        """Find the archive policies that have failed before.
+
+        :return: breakers of those that are worth another try, to be given to
+            `settle`, and the last errors of those that are not.
+        """
+        tried: dict[str, Breaker] = {}
+        paused: dict[str, exceptions.InfluxDBError] = {}
+        # There are some only where a token lacks a right, or the like.
+        for name, breaker in list(self.policies.items()):
+            if name in policies and breaker.allows():
+                tried[name] = breaker
+            elif name in policies:
+                paused[name] = breaker.error
+        return tried, paused
+
+    def settle(
+        self,
+        tried: Mapping[str, Breaker],
+        failed: Mapping[str, exceptions.InfluxDBError],
+    ) -> None:
+        """Take note of what came of a write.
+
+        :param tried: from `admit`.
+        :param failed: {name of the archive policy: error}.
+        """
+        for name, breaker in tried.items():
+            if name not in failed:
+                breaker.succeeded()
+                self.policies.pop(name, None)
+        for name, error in failed.items():
+            self.policies.setdefault(
+                name,
+                Breaker(f"measures of archive policy {name}", self._patience),
+            ).failed(error)

@@ -9,22 +9,22 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Ways of measures into InfluxDB: that of a POST, and that of the queue."""
+"""Measures straight into InfluxDB, for a POST and for metricd."""
 
-import logging
-import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import daiquiri
 from gnocchi import indexer
 
 from gnocchi_influxdb import exceptions, storage
 from gnocchi_influxdb.indexer import lookup
 from gnocchi_influxdb.ingest import circuit_breaker
 from gnocchi_influxdb.maintenance import names
+from gnocchi_influxdb.write import delivery
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 Measures = Mapping[uuid.UUID, Any]
 
@@ -33,8 +33,8 @@ class Written(NamedTuple):
     """What has become of measures.
 
     :ivar stored: how many metrics have received theirs.
-    :ivar left: those that are to be offered again.
-    :ivar failed: why, by name of their archive policy.
+    :ivar left: measures that have to be offered again.
+    :ivar failed: {name of the archive policy: error}.
     """
 
     stored: int
@@ -42,143 +42,116 @@ class Written(NamedTuple):
     failed: Mapping[str, exceptions.InfluxDBError]
 
 
-class Way:
-    """A way into InfluxDB, made in the process that goes it."""
+class DirectWriter:
+    """Looks up metrics and stores their measures.
 
-    max_retries: int | None = None
-
-    def __init__(self, conf: Any) -> None:
-        self.pid = os.getpid()
-        self.indexer = indexer.get_driver(conf)
-        self.storage = storage.InfluxDBStorage(conf.storage, self.max_retries)
-
-    def write(self, measures: Measures) -> Written:
-        """Store measures; those of metrics that are not there are dropped,
-        as they are when Gnocchi takes them out of a queue.
-
-        :raises InfluxDBError: the server fails; not all may be stored.
-        """
-        # Of no measures the indexer is to know nothing.
-        ids = [id_ for id_, of_metric in measures.items() if len(of_metric)]
-        metrics = {
-            metric: measures[metric.id]
-            for metric in lookup.receivers(self.indexer, ids)
-        }
-        failed = self._store(metrics)
-        left = {}
-        if failed:
-            left = {
-                metric.id: of_metric
-                for metric, of_metric in metrics.items()
-                if metric.archive_policy.name in failed
-            }
-        return Written(len(metrics) - len(left), left, failed)
-
-    def _store(
-        self, metrics: Mapping[Any, Any]
-    ) -> Mapping[str, exceptions.InfluxDBError]:
-        return self.storage.store(metrics, self.indexer)
-
-
-class Queued(Way):
-    """The way of what metricd takes out of the queue.
-
-    :ivar names: None: they are not wanted.
+    Threads may share it; a process that is forked makes its own.
     """
 
-    def __init__(self, conf: Any) -> None:
-        super().__init__(conf)
-        self.names: names.NamesJob | None = None
-        if conf.storage.influxdb_metric_info:
-            self.names = names.NamesJob(
-                self.storage.client,
-                self.storage.buckets,
-                self.indexer,
-                conf.storage.influxdb_batch_size,
+    def __init__(self, conf: Any, max_retries: int | None = None) -> None:
+        self.indexer = indexer.get_driver(conf)
+        self.storage = storage.InfluxDBStorage(conf.storage, max_retries)
+
+    def write(
+        self,
+        measures: Measures,
+        breakers: circuit_breaker.Breakers | None = None,
+    ) -> Written:
+        """Store measures, and drop those of metrics that are not there.
+
+        Gnocchi drops those, too, when it takes them out of a queue.
+
+        :param measures: {metric id: structured array}.
+        :param breakers: what has failed is left alone; None: try everything.
+        :raises InfluxDBError: the server fails; not all may be stored.
+        """
+        # The indexer must hear nothing of a metric without measures.
+        ids = [id_ for id_, of_metric in measures.items() if len(of_metric)]
+        batches = self.storage.batches(
+            (metric, measures[metric.id])
+            for metric in lookup.receivers(self.indexer, ids)
+        )
+        tried: dict[str, circuit_breaker.Breaker] = {}
+        paused: dict[str, exceptions.InfluxDBError] = {}
+        if breakers is not None:
+            tried, paused = breakers.admit(
+                {one.policy.name for one in batches}
             )
+        try:
+            failed = self.storage.store(
+                [one for one in batches if one.policy.name not in paused],
+                self.indexer,
+            )
+        except BaseException:
+            for breaker in tried.values():
+                breaker.undecided()
+            raise
+        if breakers is not None:
+            breakers.settle(tried, failed)
+        failed |= paused
+        stored, left = 0, {}
+        for one in batches:
+            if one.policy.name in failed:
+                left.update({id_: measures[id_] for id_ in one.points.ids})
+            else:
+                stored += len(one.points.ids)
+        return Written(stored, left, failed)
 
 
-class Through(Way):
-    """The way of a POST.
+class PostWriter:
+    """Writes the measures of a POST.
 
     While the server is away nobody asks it. While the bucket of an archive
     policy takes nothing, nobody offers it anything; the others go on.
     """
 
-    # The queue is the second try: a client does not wait for more.
-    max_retries = 0
-
     def __init__(self, conf: Any) -> None:
-        super().__init__(conf)
-        # Longer than a write takes, each of whose steps may take that long.
-        self._patience = 2.0 * conf.storage.influxdb_timeout
-        self.breaker = circuit_breaker.Breaker(
-            "measures", self._patience, self.storage.client.ping
+        # The queue is the second try: a client does not wait for more.
+        self.writer = DirectWriter(conf, max_retries=0)
+        self.breakers = circuit_breaker.Breakers(
+            delivery.LONGEST * conf.storage.influxdb_timeout,
+            self.writer.storage.client.ping,
         )
-        # By name of the archive policy; of those that have failed.
-        self._breakers: dict[str, circuit_breaker.Breaker] = {}
 
     def try_to_write(self, measures: Measures) -> Measures:
         """Store measures as far as InfluxDB takes them. Never raises.
 
         :return: those that it does not take now.
         """
-        if not self.breaker.allows():
+        server = self.breakers.server
+        if not server.allows():
             return measures
         try:
-            written = self.write(measures)
+            written = self.writer.write(measures, self.breakers)
         except exceptions.InfluxDBError as e:
-            self.breaker.failed(e)
+            server.failed(e)
             return measures
         except Exception:
-            self.breaker.undecided()
+            server.undecided()
             # The indexer, most likely. The points may be stored already;
             # from the queue they are stored again, which changes nothing.
             LOG.exception("Measures go to the queue")
             return measures
         if written.stored:
-            self.breaker.succeeded()
+            server.succeeded()
         else:
-            self.breaker.undecided()
+            server.undecided()
         return written.left
 
-    def _store(
-        self, metrics: Mapping[Any, Any]
-    ) -> Mapping[str, exceptions.InfluxDBError]:
-        tried: dict[str, circuit_breaker.Breaker] = {}
-        paused: dict[str, exceptions.InfluxDBError] = {}
-        # There are some only where a token lacks a right, or the like.
-        if self._breakers:
-            policies = {metric.archive_policy.name for metric in metrics}
-            for name, guard in list(self._breakers.items()):
-                if name in policies and guard.allows():
-                    tried[name] = guard
-                elif name in policies:
-                    paused[name] = guard.error
-        if paused:
-            metrics = {
-                metric: of_metric
-                for metric, of_metric in metrics.items()
-                if metric.archive_policy.name not in paused
-            }
-        try:
-            failed = super()._store(metrics)
-        except BaseException:
-            for guard in tried.values():
-                guard.undecided()
-            raise
-        for name, guard in tried.items():
-            if name not in failed:
-                guard.succeeded()
-                self._breakers.pop(name, None)
-        for name, error in failed.items():
-            self._guard(name).failed(error)
-        return {**failed, **paused}
 
-    def _guard(self, policy: str) -> circuit_breaker.Breaker:
-        return self._breakers.setdefault(
-            policy,
-            circuit_breaker.Breaker(
-                f"measures of archive policy {policy}", self._patience
-            ),
-        )
+class QueueWriter:
+    """Writes what metricd takes out of the queue, and names of metrics.
+
+    :ivar names: None: they are not wanted.
+    """
+
+    def __init__(self, conf: Any) -> None:
+        self.writer = DirectWriter(conf)
+        self.names: names.NamesJob | None = None
+        if conf.storage.influxdb_metric_info:
+            self.names = names.NamesJob(
+                self.writer.storage.client,
+                self.writer.storage.buckets,
+                self.writer.indexer,
+                conf.storage.influxdb_batch_size,
+            )

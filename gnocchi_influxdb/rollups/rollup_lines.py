@@ -186,7 +186,7 @@ def oldest_place(now: int, retention: int) -> int:
     return now - retention * 10**9 + _SLICE if retention else 0
 
 
-def has_late(points: line_protocol.Points, until: int) -> bool:
+def has_late(points: line_protocol.PointTable, until: int) -> bool:
     """Whether any of the points is to be marked.
 
     :param until: time (ns) by which the points have reached InfluxDB.
@@ -195,7 +195,7 @@ def has_late(points: line_protocol.Points, until: int) -> bool:
     return bool((points.times[:1] < until - LATE).any())
 
 
-def marks(points: line_protocol.Points, until: int, oldest: int) -> bytes:
+def marks(points: line_protocol.PointTable, until: int, oldest: int) -> bytes:
     """Lines that mark the days of those points that are late.
 
     :param until: time (ns) by which the points have reached InfluxDB.

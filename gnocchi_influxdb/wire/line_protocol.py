@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Measures to line protocol.
+"""Points to line protocol.
 
 One measure is one line (timestamps in nanoseconds)::
 
@@ -22,38 +22,34 @@ import dataclasses
 import functools
 import itertools
 import uuid
-from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy
 import numpy.typing
 import orjson
 
-from gnocchi_influxdb.schema import (
-    DTYPE,
-    FIELD,
-    MAX_TIME,
-    MEASUREMENT,
-    TAG,
-    Array,
-)
+from gnocchi_influxdb.schema import FIELD, MEASUREMENT, TAG, Array
 
-# Points up to which it does not pay to look for times that are the same.
+# Fewer points are not searched for times that are the same: it does not pay.
 _MANY = 1000
 
-# Where the tag is in what a line begins with.
+# Where the tag is in a prefix.
 _TAG = slice(len(MEASUREMENT) + 1, -len(f" {FIELD}="))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Points:
-    """Points of any number of metrics, sorted by time.
+class PointTable:
+    """Points of any number of metrics, sorted by time; a column each.
 
-    :ivar metrics: shape (n,), int64: position of the metric in `prefixes`.
+    No two points share metric and time. Never changed, so threads may share
+    it.
+
+    :ivar metrics: shape (n,), int64: position of the metric in `ids`.
     :ivar times: shape (n,), int64: ns since the epoch.
     :ivar values: shape (n,), float64: finite.
-    :ivar prefixes: what the lines of a metric begin with.
-    :ivar ids: the metrics.
+    :ivar prefixes: what the lines of each metric begin with, see `prefix`.
+    :ivar ids: of the metrics.
     """
 
     metrics: Array
@@ -65,14 +61,14 @@ class Points:
     def __len__(self) -> int:
         return len(self.times)
 
-    def part(self, start: int, stop: int) -> "Points":
+    def part(self, start: int, stop: int) -> "PointTable":
         """Some of the points: those from `start` to before `stop`."""
         return self._select(slice(start, stop))
 
-    def first(self, bounds: Iterable[int]) -> "Points":
+    def first(self, bounds: Iterable[int]) -> "PointTable":
         """The first point of each metric in each part.
 
-        :param bounds: where each part begins, and at last where all end.
+        :param bounds: start of each part, and the end of the last one.
         """
         number = len(self)
         found = []
@@ -84,7 +80,7 @@ class Points:
             found.append(numpy.sort(first[first < number]))
         return self._select(numpy.concatenate(found))
 
-    def _select(self, which: Any) -> "Points":
+    def _select(self, which: Any) -> "PointTable":
         return dataclasses.replace(
             self,
             metrics=self.metrics[which],
@@ -97,85 +93,18 @@ class Points:
         return self.prefixes[metric][_TAG]
 
 
-class Unstorable(NamedTuple):
-    """How many measures of a metric have no place in InfluxDB, and why."""
-
-    metric: uuid.UUID
-    not_finite: int
-    out_of_time: int
-
-
-def collect(
-    measures: Collection[tuple[uuid.UUID, Array]],
-) -> tuple[Points, list[Unstorable]]:
-    """Bring measures into the order and shape they are written in.
-
-    Sorted by time, since InfluxDB sets memory aside for a whole batch in
-    each shard that the batch touches. The last of several measures of one
-    metric at one time is kept, and what InfluxDB has no room for (NaN,
-    infinities, times that it can't express or that lie before 1970) is left
-    out.
-
-    :param measures: metrics, each once, and structured arrays with the fields
-        `timestamps` (datetime64[ns]) and `values` (float64), in the order of
-        their arrival. Pairs, since a UUID takes Python code to be a key.
-    """
-    ids = [id_ for id_, _ in measures]
-    arrays = [array for _, array in measures]
-    counts = [len(array) for array in arrays]
-    # At once for all metrics: there are often thousands with a point each.
-    # Joined as bytes, since numpy takes 3 us to see that two structured
-    # arrays are of the same type.
-    dtype = DTYPE
-    joined = numpy.frombuffer(
-        b"".join([numpy.asarray(a, dtype).tobytes() for a in arrays]), dtype
-    )
-    metrics = numpy.arange(len(ids))
-    # Then no metric has points to be brought in order or to be left out.
-    one_each = counts.count(1) == len(ids)
-    if not one_each:
-        metrics = numpy.repeat(metrics, counts)
-    times = joined["timestamps"].copy().view("int64")
-    values = joined["values"].copy()
-    finite = numpy.isfinite(values)
-    # NaT is the smallest integer.
-    in_time = (times >= 0) & (times <= MAX_TIME)
-    good = finite & in_time
-    unstorable = []
-    if not good.all():
-        not_finite = numpy.bincount(metrics[~finite], minlength=len(ids))
-        out_of_time = numpy.bincount(
-            metrics[finite & ~in_time], minlength=len(ids)
-        )
-        unstorable = [
-            Unstorable(ids[i], int(not_finite[i]), int(out_of_time[i]))
-            for i in numpy.unique(metrics[~good]).tolist()
-        ]
-        metrics, times, values = metrics[good], times[good], values[good]
-    if not (
-        one_each
-        or ((times[1:] > times[:-1]) | (metrics[1:] > metrics[:-1])).all()
-    ):
-        order = numpy.lexsort((times, metrics))  # stable
-        metrics, times, values = metrics[order], times[order], values[order]
-        last = numpy.ones(len(times), dtype=bool)
-        last[:-1] = (times[1:] != times[:-1]) | (metrics[1:] != metrics[:-1])
-        metrics, times, values = metrics[last], times[last], values[last]
-    if not (times[1:] >= times[:-1]).all():
-        order = numpy.argsort(times, kind="stable")
-        metrics, times, values = metrics[order], times[order], values[order]
-    prefixes = [_prefix(id_.int) for id_ in ids]
-    return Points(metrics, times, values, prefixes, ids), unstorable
-
-
 # The same metrics come again and again, and a UUID takes 1 us to be spelled.
 @functools.lru_cache(maxsize=2**16)
-def _prefix(metric: int) -> bytes:
+def prefix(metric: int) -> bytes:
+    """What the lines of a metric begin with.
+
+    :param metric: its id as an integer.
+    """
     return f"{MEASUREMENT},{TAG}={uuid.UUID(int=metric)} {FIELD}=".encode()
 
 
-def encode(points: Points) -> bytes:
-    """Lines for the points, in their order."""
+def encode(points: PointTable) -> bytes:
+    """Lines for the points, in their order, each with a line end."""
     if not len(points):
         return b""
     prefixes = numpy.array(points.prefixes, dtype=object)
@@ -188,7 +117,7 @@ def encode(points: Points) -> bytes:
 
 
 def _ends(times: Array) -> list[bytes]:
-    """What lines end with.
+    """The end of each line: space, time and line end.
 
     :param times: sorted.
     """

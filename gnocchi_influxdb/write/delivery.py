@@ -9,26 +9,22 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""One write: into a bucket that may have to be made, with the marks it needs.
-
-What marks are and when they count is in `rollup_lines`.
-"""
+"""One write request, to a bucket that may have to be made first."""
 
 import time
-from typing import Any
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import manager as buckets_
 from gnocchi_influxdb.client import client as client_
 from gnocchi_influxdb.rollups import rollup_choice, rollup_lines
-from gnocchi_influxdb.wire import line_protocol
+from gnocchi_influxdb.write import batch as batch_
 
-# After so many timeouts a request and its repetitions are over: the last of
-# them begins within one, and each has three steps that may take as long, to
-# send the head, to send the body, and to be answered.
-_REQUEST = 4
-#: Marks are for so many timeouts: for requests that begin within one, too.
-MARKED = _REQUEST + 1
+#: How many timeouts a write takes at most, its repetitions included: the last
+#: of them begins within one, and each has three steps that may take as long:
+#: sending the head, sending the body, and waiting for the answer.
+LONGEST = 4
+#: Marks are good for so many timeouts: for requests that begin within one.
+MARKED = LONGEST + 1
 
 # Seconds before a write to a bucket that was missing is tried again: the
 # first time, and at most.
@@ -37,7 +33,7 @@ _LONGEST_PAUSE = 1
 
 
 class Delivery:
-    """Writes lines.
+    """Sends lines. Threads may share it.
 
     :param timeout: of each step of a request, and until the beginning of its
         last repetition, seconds.
@@ -51,62 +47,57 @@ class Delivery:
     ) -> None:
         self._client = client
         self._buckets = buckets
-        self._timeout = int(1e9 * timeout)
+        self._timeout = timeout
 
-    def write(
-        self,
-        policy: Any,
-        points: line_protocol.Points,
-        lines: bytes,
-        marked: int = 0,
-    ) -> int:
-        """Write lines, and mark the days of those points that are late.
+    def write(self, batch: batch_.Batch, lines: bytes, marked: int = 0) -> int:
+        """Send lines, and marks for the days of those points that are late.
 
-        The bucket is made if it is not there, and waited for, no longer than
-        the timeout, while somebody else makes it.
+        Makes the bucket if it is not there. While somebody else makes it,
+        waits for it, no longer than the timeout.
 
-        :param points: of metrics of one archive policy.
-        :param lines: of all of them or of some.
+        :param lines: of all points of the batch or of some.
         :param marked: until when (ns) the points may reach InfluxDB without
-            other marks than there are.
-        :return: the same, as it is now.
+            further marks.
+        :return: the new value of `marked`.
         :raises InfluxDBError: as `Client.write`; not all is written.
         """
-        bucket = self._buckets.name(policy)
-        last = time.monotonic() + self._timeout / 1e9
+        last = time.monotonic() + self._timeout
         pause: float = _FIRST_PAUSE
         while True:
             try:
-                self._buckets.ensure(policy)
-                return self._write(policy, bucket, points, lines, marked)
+                self._buckets.ensure(batch.policy)
+                marks, until = self._marks(batch, marked)
+                self._client.write(batch.bucket, lines + marks)
+                return until
             except exceptions.BucketNotFoundError:
                 # Somebody has deleted it since we saw it, or is making it at
                 # this moment: InfluxDB 2 shows a bucket before it can write
                 # to it or change it.
-                self._buckets.forget(bucket)
+                self._buckets.forget(batch.bucket)
                 if time.monotonic() + pause > last:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _write(
-        self,
-        policy: Any,
-        bucket: str,
-        points: line_protocol.Points,
-        lines: bytes,
-        marked: int,
-    ) -> int:
+    # Marks belong to the cache of rollups, see `rollup_lines`.
+
+    def _marks(self, batch: batch_.Batch, marked: int) -> tuple[bytes, int]:
+        """Marks that the points need if they are sent now.
+
+        :return: lines, and until when (ns) they suffice.
+        """
+        timeout = int(1e9 * self._timeout)
         now = self._client.clock.now_ns()
-        until = now + _REQUEST * self._timeout
+        until = now + LONGEST * timeout
         if (
-            until > marked
-            and not self._client.capabilities.may_lag
-            and rollup_lines.has_late(points, until)
-            and rollup_choice.is_ever_kept(policy)
+            until <= marked
+            or self._client.capabilities.may_lag
+            or not rollup_lines.has_late(batch.points, until)
+            or not rollup_choice.is_ever_kept(batch.policy)
         ):
-            marked = now + MARKED * self._timeout
-            oldest = rollup_lines.oldest_place(now, self._buckets.kept(policy))
-            lines += rollup_lines.marks(points, marked, oldest)
-        self._client.write(bucket, lines)
-        return marked
+            return b"", marked
+        marked = now + MARKED * timeout
+        oldest = rollup_lines.oldest_place(
+            now, self._buckets.kept(batch.policy)
+        )
+        return rollup_lines.marks(batch.points, marked, oldest), marked

@@ -25,8 +25,7 @@ from gnocchi_influxdb.cli.migrate import history, source
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read import coalescing, fetcher, query
 from gnocchi_influxdb.rollups import rollup_store
-from gnocchi_influxdb.wire import line_protocol
-from gnocchi_influxdb.write import writer
+from gnocchi_influxdb.write import batch, writer
 
 LOG = daiquiri.getLogger(__name__)
 
@@ -209,18 +208,18 @@ class Transfer:
         def refused(number: int) -> None:
             moved.refused += number
 
-        measures = []
-        for id_, points in found.items():
+        arrays = []
+        for points in found.values():
             array = numpy.empty(len(points), dtype=schema.DTYPE)
             array["timestamps"] = points.times.astype("datetime64[ns]")
             array["values"] = points.values
-            measures.append((id_, array))
-        ready, _ = line_protocol.collect(measures)
+            arrays.append(array)
+        ready, _ = batch.clean(list(found), arrays)
         if len(ready):
-            writer.Writer(
+            writer.BatchWriter(
                 self._client,
                 self._buckets,
                 self._batch_size,
                 self._timeout,
                 refused,
-            ).write(policy, ready)
+            ).write(batch.Batch(policy, self._buckets.name(policy), ready))

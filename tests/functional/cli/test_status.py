@@ -54,16 +54,9 @@ def orphan(gnocchi, driver, points):
     metric = gnocchi.metric("low")
     gnocchi.indexer.delete_metric(metric.id)
     gnocchi.indexer.expunge_metric(metric.id)
-    driver._writer.write(
-        metric.archive_policy, collect([(metric.id, measures(points))])
-    )
+    for batch in driver.batches([(metric, measures(points))]):
+        driver._writer.write(batch)
     return metric
-
-
-def collect(points):
-    from gnocchi_influxdb.wire import line_protocol
-
-    return line_protocol.collect(points)[0]
 
 
 def iso(ns):

@@ -98,12 +98,7 @@ m = indexer.Metric(uuid.uuid4(), a_policy)
 points = numpy.zeros(10, dtype=carbonara.TIMESERIES_ARRAY_DTYPE)
 points["timestamps"] = numpy.arange(10) * numpy.timedelta64(1, "s")
 a = a_policy.aggregations[0]
-driver._writer.write(
-    a_policy,
-    __import__("gnocchi_influxdb.wire.line_protocol").wire.line_protocol.collect(
-        [(m.id, points)]
-    )[0],
-)
+driver._writer.write(*driver.batches([(m, points)]))
 print(len(driver.get_aggregated_measures({m: [a]})[m][a]))
 """
 

@@ -30,6 +30,7 @@ from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 from oslo_db import exception as db_exception
 from sqlalchemy.dialects import mysql, postgresql
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.indexer import bookkeeping
 
 UTC = datetime.timezone.utc
@@ -60,11 +61,32 @@ def upstream(indexer, metrics_and_latest):
         driver.execute_metadata_updates_if_needed(indexer, measures, metric)
 
 
+def received(metrics_and_latest):
+    """Measures in no order, and one without a time."""
+    return [
+        (
+            metric,
+            numpy.array(
+                [
+                    (latest - numpy.timedelta64(1, "h"), 1.0),
+                    (latest, 2.0),
+                    (numpy.datetime64("NaT"), 3.0),
+                    (latest - numpy.timedelta64(2, "h"), 1.0),
+                ],
+                schema.DTYPE,
+            ),
+        )
+        for metric, latest in metrics_and_latest.items()
+    ]
+
+
 def batched(indexer, metrics_and_latest):
-    def fallback(metric):
+    def fallback(metric, measures):
         raise AssertionError("the fallback is for other indexers")
 
-    bookkeeping.update_metadata(indexer, metrics_and_latest, fallback)
+    bookkeeping.update_metadata(
+        indexer, received(metrics_and_latest), fallback
+    )
 
 
 @pytest.fixture(params=["one statement", "portable"], autouse=True)
@@ -447,10 +469,9 @@ class TestFallback:
             gnocchi_indexer.Metric(uuid.uuid4(), None) for _ in range(3)
         ]
         fallback = mock.Mock()
-        bookkeeping.update_metadata(
-            driver, dict.fromkeys(metrics, AFTER), fallback
-        )
-        assert fallback.mock_calls == [mock.call(m) for m in metrics]
+        pairs = received(dict.fromkeys(metrics, AFTER))
+        bookkeeping.update_metadata(driver, pairs, fallback)
+        assert fallback.mock_calls == [mock.call(*pair) for pair in pairs]
         assert getattr(driver, "mock_calls", []) == []
 
 

@@ -25,6 +25,7 @@ from gnocchi import indexer as gnocchi_indexer
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 from sqlalchemy import orm
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.indexer import bookkeeping, lookup, postgresql
 
 METRIC = sqlalchemy_indexer.Metric.__table__
@@ -116,10 +117,13 @@ def locked(indexer, id_):
 def tell(indexer, metrics):
     """What follows when the measures are stored."""
 
-    def fallback(metric):
+    def fallback(metric, measures):
         raise AssertionError("the fallback is for other indexers")
 
-    bookkeeping.update_metadata(indexer, dict.fromkeys(metrics, NOW), fallback)
+    measures = numpy.array([(NOW, 1.0)], schema.DTYPE)
+    bookkeeping.update_metadata(
+        indexer, [(metric, measures) for metric in metrics], fallback
+    )
 
 
 def by_id(metrics):
@@ -319,7 +323,7 @@ def test_waits_for_nobody(indexer_driver, make_metric, others):
             ).result(60)
         )
     assert found.keys() == {held, *free}
-    assert found[held].may_have_ended is None
+    assert not found[held].is_updated
     assert rows(indexer_driver, [held, *free]) == {
         held: (False, True),
         **dict.fromkeys(free, (True, False)),

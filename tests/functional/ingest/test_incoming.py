@@ -14,6 +14,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -27,6 +28,7 @@ from gnocchi.indexer import sqlalchemy
 from servers.redis import redis_server
 
 from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.ingest import circuit_breaker, direct_write
 from tests.support import by_hand, proxy
@@ -191,8 +193,8 @@ def test_what_is_no_measure_is_an_error(make_cloud):
 
 def test_outage(make_cloud, fresh_influxd, monkeypatch):
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=5)
-    through = cloud.incoming._of_process(direct_write.Through)
-    monkeypatch.setattr(through.breaker, "_shortest", 0.0)
+    through = cloud.incoming._of_process(direct_write.PostWriter)
+    monkeypatch.setattr(through.breakers.server, "_shortest", 0.0)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0, 0)])
     fresh_influxd.kill()
@@ -221,14 +223,16 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=2)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0)])
-    through = cloud.incoming._of_process(direct_write.Through)
-    monkeypatch.setattr(through.breaker, "_shortest", 3600.0)
-    monkeypatch.setattr(through.breaker, "_longest", 3600.0)
+    through = cloud.incoming._of_process(direct_write.PostWriter)
+    monkeypatch.setattr(through.breakers.server, "_shortest", 3600.0)
+    monkeypatch.setattr(through.breakers.server, "_longest", 3600.0)
     os.kill(fresh_influxd.pid, signal.SIGSTOP)
     asked = []
-    write = through.write
+    write = through.writer.write
     monkeypatch.setattr(
-        through, "write", lambda batch: (asked.append(1), write(batch))
+        through.writer,
+        "write",
+        lambda *args: (asked.append(1), write(*args))[1],
     )
     try:
         for i in range(20):
@@ -238,7 +242,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
     # The first found out, the others were told.
     assert len(asked) == 1
     assert cloud.waiting() > 0
-    monkeypatch.setattr(through.breaker, "_retry_at", 0.0)
+    monkeypatch.setattr(through.breakers.server, "_retry_at", 0.0)
     cloud.metricd()
     assert list(cloud.values(m).values()) == [[float(i) for i in range(20)]]
 
@@ -345,7 +349,7 @@ def test_what_metricd_can_not_store_stays(make_cloud, monkeypatch, what):
     cloud = make_cloud()
     m = cloud.metric()
     queue(cloud, m, measure(1.0))
-    queued = cloud.incoming._of_process(direct_write.Queued)
+    queued = cloud.incoming._of_process(direct_write.QueueWriter)
     sack = cloud.incoming.sack_for_metric(m.id)
     logged = []
 
@@ -357,9 +361,9 @@ def test_what_metricd_can_not_store_stays(make_cloud, monkeypatch, what):
             gnocchi_chef.LOG, "error", lambda *args, **_: logged.append(args)
         )
         if what == "indexer":
-            patch.setattr(queued.indexer.facade, "writer", fail)
+            patch.setattr(queued.writer.indexer.facade, "writer", fail)
         else:
-            patch.setattr(queued.storage.client, "write", fail)
+            patch.setattr(queued.writer.storage.client, "write", fail)
         with pytest.raises(RuntimeError, match="nothing works"):
             cloud.chef.process_new_measures_for_sack(
                 sack, blocking=True, sync=True
@@ -378,7 +382,7 @@ def test_metricd_shares_nothing_over_a_fork(make_cloud):
     metrics = [cloud.metric("high") for _ in range(4)]
     queue(cloud, metrics[0], measure(0.0))
     cloud.metricd()
-    parents = cloud.incoming._of_process(direct_write.Queued)
+    parents = cloud.incoming._of_process(direct_write.QueueWriter)
     children = []
     for m in metrics[1:]:
         child = os.fork()
@@ -392,8 +396,10 @@ def test_metricd_shares_nothing_over_a_fork(make_cloud):
                 for i in range(10):
                     queue(cloud, m, measure(float(i), i))
                     cloud.metricd()
-                own = cloud.incoming._of_process(direct_write.Queued)
-                status = 2 if own.indexer is parents.indexer else 0
+                own = cloud.incoming._of_process(direct_write.QueueWriter)
+                status = (
+                    2 if own.writer.indexer is parents.writer.indexer else 0
+                )
             finally:
                 os._exit(status)
         children.append(child)
@@ -595,8 +601,8 @@ def test_a_bucket_that_fails_queues_no_other(weak, between, logged):
     assert told.startswith("Measures of archive policy high go to the queue")
     assert "influx bucket create" in told
     # The operator sees to it, and the next one that tries gets through.
-    through = cloud.incoming._of_process(direct_write.Through)
-    guard = through._breakers["high"]
+    through = cloud.incoming._of_process(direct_write.PostWriter)
+    guard = through.breakers.policies["high"]
     guard._retry_at = time.monotonic() + 3600
     asked = asked_for(between, cloud, high.archive_policy)
     between.before = None
@@ -665,7 +671,7 @@ def test_what_comes_in_between_is_stored(weak, monkeypatch):
         low = cloud.metric("low")
     queue(cloud, high, measure(1.0))
     queue(cloud, low, measure(1.0))
-    way = cloud.incoming._of_process(direct_write.Queued)
+    way = cloud.incoming._of_process(direct_write.QueueWriter).writer
     write = way.write
     calls = []
 
@@ -719,9 +725,9 @@ def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
     cloud = make_cloud(influxdb_url=between.url, influxdb_timeout=1)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0)])
-    through = cloud.incoming._of_process(direct_write.Through)
-    monkeypatch.setattr(through.breaker, "_shortest", 3600.0)
-    monkeypatch.setattr(through.breaker, "_longest", 3600.0)
+    through = cloud.incoming._of_process(direct_write.PostWriter)
+    monkeypatch.setattr(through.breakers.server, "_shortest", 3600.0)
+    monkeypatch.setattr(through.breakers.server, "_longest", 3600.0)
     hanging, let_go = threading.Event(), threading.Event()
 
     def hang(request):
@@ -736,7 +742,7 @@ def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
     between.before = hang
     cloud.incoming.add_measures(m.id, [measure(1.0, 1)])
     assert writes() == before + 1
-    through.breaker._retry_at = 0.0
+    through.breakers.server._retry_at = 0.0
     hanging.clear()
     first = threading.Thread(
         target=cloud.incoming.add_measures, args=(m.id, [measure(2.0, 2)])
@@ -748,7 +754,7 @@ def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
     assert writes() == before + 2
     let_go.set()
     first.join()
-    through.breaker._retry_at = 0.0
+    through.breakers.server._retry_at = 0.0
     cloud.incoming.add_measures(m.id, [measure(8.0, 8)])
     cloud.metricd()
     assert list(cloud.values(m).values()) == [[float(i) for i in range(9)]]
@@ -757,10 +763,10 @@ def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
 def test_a_post_of_nothing_says_nothing(make_cloud, logged):
     cloud = make_cloud()
     m = cloud.metric()
-    through = cloud.incoming._of_process(direct_write.Through)
+    through = cloud.incoming._of_process(direct_write.PostWriter)
     error = exceptions.UnavailableError("away")
-    through.breaker.failed(error)
-    through.breaker._retry_at = 0.0
+    through.breakers.server.failed(error)
+    through.breakers.server._retry_at = 0.0
     cloud.incoming.add_measures(m.id, [])
     assert [w for w in logged.warnings() if "again" in w] == [
         f"Measures go to the queue until InfluxDB takes them again: {error}"
@@ -819,3 +825,26 @@ def test_a_bucket_that_is_being_made(make_cloud, between, logged):
     assert cloud.waiting() == 0
     assert not logged.warnings()
     assert list(cloud.values(m).values()) == [[1.0]]
+
+
+def test_a_post_has_a_short_way(make_cloud, monkeypatch):
+    """Ten frames at most from Gnocchi's call to the socket, both counted."""
+    cloud = make_cloud()
+    m = cloud.metric()
+    cloud.incoming.add_measures_batch({m.id: [measure(0.0)]})
+    ways = []
+    send = transport.Transport.send
+
+    def seen(self, request):
+        frame, way = sys._getframe(1), ["Transport.send"]
+        while way[-1] != "add_measures_batch":
+            way.append(frame.f_code.co_name)
+            frame = frame.f_back
+        ways.append(way)
+        return send(self, request)
+
+    monkeypatch.setattr(transport.Transport, "send", seen)
+    cloud.incoming.add_measures_batch({m.id: [measure(1.0, 1)]})
+    assert cloud.waiting() == 0
+    (way,) = ways
+    assert len(way) <= 10, way

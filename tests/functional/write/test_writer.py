@@ -393,7 +393,9 @@ def test_chunks(make_conf, influxdb, indexer_driver, gzip):
         writes = [r for r in between.requests if "/write?" in r.path]
         # Of one size, and each thread has as many to send; and one that
         # makes the series.
-        assert len(writes) == len(writes_.parts(505, 7)) + 1 >= 505 / 7
+        assert (
+            len(writes) == len(writes_.request_bounds(505, 7)) + 1 >= 505 / 7
+        )
         for request in writes:
             if not gzip:
                 assert request.body.count(b"measure,") <= 7
@@ -436,7 +438,7 @@ def test_series_are_made_ahead_of_chunks(make_conf, influxdb, indexer_driver):
             for j, m in enumerate(metrics)
             for time in (edge + (j - 100) * NS, edge)
         )
-        assert len(writes) == 2 + len(writes_.parts(600, 50))
+        assert len(writes) == 2 + len(writes_.request_bounds(600, 50))
         for m in metrics:
             assert stored(driver, influxdb, m) == points[m]
 

@@ -20,7 +20,7 @@ import pytest
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.rollups import rollup_lines
 from gnocchi_influxdb.rollups import rollup_response as response
-from gnocchi_influxdb.wire import line_protocol
+from gnocchi_influxdb.write import batch
 
 HOUR = 3600 * 10**9
 DAY = rollup_lines.DAY
@@ -38,7 +38,7 @@ def points(*times, metrics=(METRIC,)):
             times[i :: len(metrics)], "datetime64[ns]"
         )
         measures.append((metric, array))
-    return line_protocol.collect(measures)[0]
+    return batch.clean(*map(list, zip(*measures, strict=True)))[0]
 
 
 def answer(lines, columns, metric=METRIC):

@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gnocchi_influxdb.wire import line_protocol
+from gnocchi_influxdb.write import batch
 
 IDS = [uuid.UUID(int=i) for i in range(4)]
 NAT = -(2**63)
@@ -51,8 +52,8 @@ def array(pairs):
 
 
 def collect(pairs_by_metric):
-    return line_protocol.collect(
-        [(id_, array(pairs)) for id_, pairs in pairs_by_metric.items()]
+    return batch.clean(
+        list(pairs_by_metric), list(map(array, pairs_by_metric.values()))
     )
 
 
@@ -142,7 +143,7 @@ def test_parts_are_the_whole(pairs_by_metric, size):
 def test_the_measures_stay_as_they_are(pairs_by_metric):
     arrays = {id_: array(pairs) for id_, pairs in pairs_by_metric.items()}
     before = {id_: one.tobytes() for id_, one in arrays.items()}
-    line_protocol.collect(arrays.items())
+    batch.clean(list(arrays), list(arrays.values()))
     assert {id_: one.tobytes() for id_, one in arrays.items()} == before
 
 
@@ -154,7 +155,7 @@ def test_other_layouts_of_an_array():
     wide["timestamps"] = numpy.arange(6).astype("datetime64[ns]")
     wide["values"] = numpy.arange(6)
     every_other = wide[["timestamps", "values"]][::2]
-    points, _ = line_protocol.collect([(IDS[0], every_other)])
+    points, _ = batch.clean([IDS[0]], [every_other])
     assert parse(line_protocol.encode(points)) == [
         (IDS[0], 0, 0.0),
         (IDS[0], 2, 2.0),

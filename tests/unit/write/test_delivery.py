@@ -19,6 +19,7 @@ import pytest
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.client import api
 from gnocchi_influxdb.write import delivery
+from gnocchi_influxdb.write.batch import Batch
 from tests.support.clock import Clock
 
 
@@ -29,9 +30,6 @@ class Missing:
         self._ensured = ensured
         self.looks = 0
         self._known = False
-
-    def name(self, policy):
-        return f"gnocchi-{policy}"
 
     def ensure(self, policy):
         self.looks += not self._known
@@ -71,7 +69,7 @@ def test_as_long_as_the_timeout(clock, ensured, timeout, tries):
     client = NotYet()
     one = delivery.Delivery(client, buckets, timeout)
     with pytest.raises(exceptions.BucketNotFoundError):
-        one.write("low", None, b"")
+        one.write(Batch("low", "gnocchi-low", None), b"")
     assert buckets.looks == tries
     assert client.writes == (tries if ensured else 0)
     assert clock.now <= 1000 + timeout

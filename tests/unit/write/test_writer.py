@@ -29,7 +29,7 @@ def at_once(request, monkeypatch):
 
 @pytest.mark.parametrize("number", [10, 11, 28, 100, 101])
 def test_parts(number, at_once):
-    parts = writer.parts(number, 10)
+    parts = writer.request_bounds(number, 10)
     assert [i for part in parts for i in range(*part)] == list(range(number))
     sizes = [stop - start for start, stop in parts]
     assert max(sizes) <= 10
@@ -38,4 +38,4 @@ def test_parts(number, at_once):
 
 
 def test_no_points():
-    assert writer.parts(0, 10) == []
+    assert writer.request_bounds(0, 10) == []
