@@ -37,28 +37,37 @@ _ACTIVE = "CAST(metric.status AS text) = 'active'"
 # next half second, last_measure_timestamp is an older one until the next
 # measure, and what is left is consistent.
 # https://www.postgresql.org/docs/current/wal-async-commit.html
-_STATEMENT = """
+_UPDATE = """
 WITH due AS (
-    SELECT metric.id, resource.ended_at IS NOT NULL AS has_ended
-    FROM metric LEFT JOIN resource ON resource.id = metric.resource_id
+    SELECT metric.id, resource.ended_at IS NOT NULL AS has_ended{columns}
+    FROM metric{join}
+        LEFT JOIN resource ON resource.id = metric.resource_id
     WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND {active}
     ORDER BY metric.id
-    FOR NO KEY UPDATE OF metric {skip_locked}
+    FOR NO KEY UPDATE OF metric {locked}
 ), at_once AS (
     SELECT set_config('synchronous_commit', 'off', TRUE)
 )
 UPDATE metric
-SET last_measure_timestamp = :now,
-    needs_raw_data_truncation = needs_raw_data_truncation
-        AND NOT metric.id = ANY(CAST(:truncated AS uuid[]))
+SET last_measure_timestamp = :now, needs_raw_data_truncation = {truncation}
 FROM due, at_once
 WHERE metric.id = due.id
-RETURNING metric.id, due.has_ended
+RETURNING {row}, due.has_ended
 """
-_SKIP = sqlalchemy.text(
-    _STATEMENT.format(active=_ACTIVE, skip_locked="SKIP LOCKED")
+_SKIP, _WAIT = (
+    sqlalchemy.text(
+        _UPDATE.format(
+            columns="",
+            join="",
+            active=_ACTIVE,
+            locked=locked,
+            truncation="needs_raw_data_truncation"
+            " AND NOT metric.id = ANY(CAST(:truncated AS uuid[]))",
+            row="metric.id",
+        )
+    )
+    for locked in ("SKIP LOCKED", "")
 )
-_WAIT = sqlalchemy.text(_STATEMENT.format(active=_ACTIVE, skip_locked=""))
 
 #: id, name, unit, resource's id, creator, needs_raw_data_truncation; of the
 #: archive policy name, back_window, definition, aggregation_methods, the last
@@ -99,37 +108,29 @@ _ROW = """
     metric.needs_raw_data_truncation, metric.archive_policy_name,
     {policy}.back_window, CAST({policy}.definition AS text),
     CAST({policy}.aggregation_methods AS text)"""
+_JOIN = (
+    " JOIN archive_policy ON archive_policy.name = metric.archive_policy_name"
+)
 _SELECT = """
 SELECT {row}, NULL
-FROM metric
-    JOIN archive_policy ON archive_policy.name = metric.archive_policy_name
+FROM metric {join}
 WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND {active}
 """
-_RECEIVE = """
-WITH due AS (
-    SELECT metric.id, resource.ended_at IS NOT NULL AS has_ended,
-        archive_policy.back_window, archive_policy.definition,
-        archive_policy.aggregation_methods
-    FROM metric
-        JOIN archive_policy ON archive_policy.name = metric.archive_policy_name
-        LEFT JOIN resource ON resource.id = metric.resource_id
-    WHERE metric.id = ANY(CAST(:ids AS uuid[])) AND {active}
-    ORDER BY metric.id
-    FOR NO KEY UPDATE OF metric SKIP LOCKED
-), at_once AS (
-    SELECT set_config('synchronous_commit', 'off', TRUE)
-)
-UPDATE metric
-SET last_measure_timestamp = :now, needs_raw_data_truncation = FALSE
-FROM due, at_once
-WHERE metric.id = due.id
-RETURNING {row}, due.has_ended
-"""
 _SELECT_ROWS = sqlalchemy.text(
-    _SELECT.format(active=_ACTIVE, row=_ROW.format(policy="archive_policy"))
+    _SELECT.format(
+        row=_ROW.format(policy="archive_policy"), join=_JOIN, active=_ACTIVE
+    )
 )
 _RECEIVE_ROWS = sqlalchemy.text(
-    _RECEIVE.format(active=_ACTIVE, row=_ROW.format(policy="due"))
+    _UPDATE.format(
+        columns=", archive_policy.back_window, archive_policy.definition,"
+        " archive_policy.aggregation_methods",
+        join=_JOIN,
+        active=_ACTIVE,
+        locked="SKIP LOCKED",
+        truncation="FALSE",
+        row=_ROW.format(policy="due"),
+    )
 )
 
 
