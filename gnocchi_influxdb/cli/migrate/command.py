@@ -27,7 +27,13 @@ import gnocchi.utils
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.deployment import Deployment
-from gnocchi_influxdb.cli.migrate import report, source, transfer, verify
+from gnocchi_influxdb.cli.migrate import (
+    history,
+    report,
+    source,
+    transfer,
+    verify,
+)
 from gnocchi_influxdb.cli.migrate.journal import Journal
 from gnocchi_influxdb.cli.output import Failure
 from gnocchi_influxdb.indexer import listing
@@ -67,6 +73,13 @@ _T = TypeVar("_T")
     "--dry-run", is_flag=True, help="Read everything, write nothing."
 )
 @click.option(
+    "--distorted",
+    "moves_distorted",
+    is_flag=True,
+    help="Move also the metrics of archive policies with count, sum or a"
+    " rate, although the history then answers these wrongly.",
+)
+@click.option(
     "--verify",
     "verifies",
     is_flag=True,
@@ -86,6 +99,7 @@ def migrate(
     workers: int,
     path: pathlib.Path,
     dry_run: bool,
+    moves_distorted: bool,
     verifies: bool,
     sample: int | None,
     format_: str,
@@ -99,7 +113,9 @@ def migrate(
 
     What can't be moved, and what else there is to know, is in the
     documentation: most of all, Gnocchi has dropped the measures, so each
-    window becomes one point.
+    window becomes one point. That makes `count`, `sum` and rates wrong, so
+    the metrics of archive policies that have one of these are left out
+    without --distorted.
 
     Exit status: 0, all is moved and, if that was asked for, verified; 1,
     something is not; 2, failed or interrupted.
@@ -130,7 +146,7 @@ def migrate(
         migration = _migration(origin, deployment)
     except exceptions.UnavailableError as e:
         raise _again(e) from None
-    run = _Run(deployment, workers)
+    run = _Run(deployment, workers, moves_distorted)
     result: verify.Result | None = None
     try:
         with Journal(path, migration, read_only=dry_run) as journal:
@@ -144,7 +160,9 @@ def migrate(
         raise Failure(
             "Interrupted. Run it again to go on where it was"
         ) from None
-    ctx.exit(report.show(moved, result, run.known, dry_run, format_))
+    ctx.exit(
+        report.show(moved, result, run.known, run.left_out, dry_run, format_)
+    )
 
 
 def _again(error: exceptions.UnavailableError) -> Failure:
@@ -168,7 +186,9 @@ def _migration(
 
 
 class _Run:
-    def __init__(self, deployment: Deployment, workers: int) -> None:
+    def __init__(
+        self, deployment: Deployment, workers: int, moves_distorted: bool
+    ) -> None:
         self._indexer = deployment.indexer
         self._policies = deployment.policies
         self._workers = workers
@@ -181,6 +201,16 @@ class _Run:
         }
         #: Number of active metrics.
         self.known = sum(map(len, self._ids.values()))
+        #: Archive policies whose metrics are not moved.
+        self.left_out = [
+            report.LeftOut(policy.name, number, methods)
+            for policy in self._policies
+            if (number := len(self._ids[policy.name]))
+            and (methods := history.distorted(policy.aggregation_methods))
+            and not moves_distorted
+        ]
+        for one in self.left_out:
+            del self._ids[one.policy]
 
     def move(
         self, moving: transfer.Transfer, journal: Journal, dry_run: bool
@@ -240,7 +270,9 @@ class _Run:
         for policy in self._policies:
             points = sum(item.points or 0 for item in policy.definition)
             size = min(max(_POINTS // max(points, 1), 1), _METRICS)
-            ids = [id_ for id_ in self._ids[policy.name] if wanted(id_)]
+            ids = [
+                id_ for id_ in self._ids.get(policy.name, ()) if wanted(id_)
+            ]
             for some in gnocchi.utils.grouper(ids, size):
                 yield (
                     policy,

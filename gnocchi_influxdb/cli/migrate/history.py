@@ -94,6 +94,24 @@ def method(methods: Collection[str]) -> str | None:
     return next((name for name in PREFERRED if name in methods), None)
 
 
+def distorted(methods: Collection[str]) -> list[str]:
+    """The aggregation methods that moved history answers wrongly.
+
+    A window becomes one point. So it counts as one measure, and sums up to
+    its mean; and where coarser windows are all that is left, a rate is the
+    difference of two of them, up to as many times too large as the coarser
+    window has finer ones.
+
+    :param methods: those of the archive policy.
+    :return: sorted; empty if history is worth moving without a warning.
+    """
+    return sorted(
+        name
+        for name in methods
+        if name in ("count", "sum") or name.startswith("rate:")
+    )
+
+
 def complete_from(last: int, timespan: int | None, every: int) -> int | None:
     """Start of the first window that Gnocchi has not dropped for its age, ns.
 

@@ -12,6 +12,8 @@
 """The report at the end of `gnocchi-influxdb migrate`."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import click
 
@@ -19,10 +21,23 @@ from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.migrate import transfer, verify
 
 
+class LeftOut(NamedTuple):
+    """An archive policy whose metrics are not moved.
+
+    :ivar metrics: number of its metrics.
+    :ivar methods: its aggregation methods that would be wrong.
+    """
+
+    policy: str
+    metrics: int
+    methods: list[str]
+
+
 def show(
     moved: transfer.Moved,
     result: verify.Result | None,
     known: int,
+    left_out: Sequence[LeftOut],
     dry_run: bool,
     format_: str,
 ) -> int:
@@ -35,25 +50,29 @@ def show(
     """
     wrong = sum(compared.wrong for compared in (result or {}).values())
     # Most likely Gnocchi has stored elsewhere.
-    lost = 0 < known == moved.empty
+    offered = known - sum(one.metrics for one in left_out)
+    lost = 0 < offered == moved.empty
     if format_ == "json":
-        output.show_json(_document(moved, result, known, dry_run))
+        output.show_json(_document(moved, result, known, left_out, dry_run))
     else:
-        _show_moved(moved, known, dry_run)
+        _show_moved(moved, known, left_out, dry_run)
         if result is not None:
             _show_compared(result)
-    return 1 if moved.failed or moved.refused or wrong or lost else 0
+    failed = moved.failed or moved.refused or wrong or lost or left_out
+    return 1 if failed else 0
 
 
 def _document(
     moved: transfer.Moved,
     result: verify.Result | None,
     known: int,
+    left_out: Sequence[LeftOut],
     dry_run: bool,
 ) -> dict[str, object]:
     counts = dataclasses.asdict(moved)
     return {
         "dry_run": dry_run,
+        "left_out": [one._asdict() for one in left_out],
         "metrics_known": known,
         "metrics_moved": len(moved.points),
         **counts,
@@ -71,22 +90,28 @@ def _document(
     }
 
 
-def _show_moved(moved: transfer.Moved, known: int, dry_run: bool) -> None:
+def _show_moved(
+    moved: transfer.Moved,
+    known: int,
+    left_out: Sequence[LeftOut],
+    dry_run: bool,
+) -> None:
     would = "would be moved" if dry_run else "moved"
     here = len(moved.points) + len(moved.failed) + moved.empty
+    offered = known - sum(one.metrics for one in left_out)
     click.echo(
         f"{len(moved.points):,} metrics {would}:"
         f" {sum(moved.points.values()):,} points, {moved.measures:,} of them"
         " measures as they were sent."
     )
     for number, text in (
-        (known - here, "metrics had been moved before"),
+        (offered - here, "metrics had been moved before"),
         (
             moved.empty,
             "metrics have no history"
             + (
                 ": NOT ONE has. Is that where Gnocchi has stored"
-                if known == moved.empty
+                if offered == moved.empty
                 else ""
             ),
         ),
@@ -98,6 +123,13 @@ def _show_moved(moved: transfer.Moved, known: int, dry_run: bool) -> None:
     ):
         if number:
             click.echo(f"{number:,} {text}.")
+    for one in left_out:
+        click.echo(
+            f"{one.metrics:,} metrics of archive policy {one.policy} are NOT"
+            f" MOVED: their history would answer {', '.join(one.methods)}"
+            " wrongly, since each window becomes one point. To move them all"
+            " the same, add --distorted."
+        )
 
 
 def _show_compared(result: verify.Result) -> None:

@@ -23,6 +23,7 @@ from servers.redis import redis_server
 
 from gnocchi_influxdb.cli.migrate import source, transfer
 from tests.support.by_hand import (
+    bucket,
     delete_bucket,
     make_bucket,
     stored,
@@ -34,6 +35,7 @@ from tests.support.samples import NS, as_dict, recent, write
 
 METRICS = 200
 JOURNAL = "gnocchi-influxdb-migrate.journal"
+ALL = ("--from-driver=file", "--distorted")
 
 
 @pytest.fixture
@@ -75,7 +77,10 @@ def fill(gnocchi, metrics, points, batches=2, driver="file"):
 
 
 def migrate(gnocchi, *arguments, driver="file"):
-    return gnocchi.json("migrate", f"--from-driver={driver}", *arguments)
+    # The methods of its policies are what these tests look at.
+    return gnocchi.json(
+        "migrate", f"--from-driver={driver}", "--distorted", *arguments
+    )
 
 
 def from_file(gnocchi, metric, method, seconds):
@@ -99,7 +104,7 @@ def hold_up(gnocchi, metrics, signal_):
 
     :return: its exit status, and what it says.
     """
-    process = gnocchi.start("migrate", "--from-driver=file", "--workers=1")
+    process = gnocchi.start("migrate", *ALL, "--workers=1")
     while in_journal(gnocchi) < metrics and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal_)
@@ -204,6 +209,30 @@ def test_coarser_granularities_lie_before_finer_ones(gnocchi):
         t: v for t, v in seconds.items() if first <= t < block
     }
     assert len(there) > 2000
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_what_would_be_wrong_is_left_out(gnocchi, influxdb, arguments):
+    gnocchi.policy("plain", (288, 300), methods=["mean", "max"])
+    low, high = gnocchi.metric("low"), gnocchi.metric("high")
+    plain = gnocchi.metric("plain")
+    start = recent(7200) // (3600 * NS) * 3600 * NS
+    points = [(start + i * 60 * NS, i) for i in range(90)]
+    fill(gnocchi, [low, high, plain], points)
+    command = ("migrate", "--from-driver=file", *arguments)
+    status, found = gnocchi.json(*command)
+    assert status == 1
+    assert found["metrics_moved"] == 1
+    assert found["left_out"] == [
+        {"policy": "high", "metrics": 1, "methods": ["rate:mean", "sum"]},
+        {"policy": "low", "metrics": 1, "methods": ["count"]},
+    ]
+    name = gnocchi.storage("influxdb").buckets.name
+    assert bucket(influxdb, name(high.archive_policy)) is None
+    assert bucket(influxdb, name(low.archive_policy)) is None
+    _, said, _ = gnocchi.run(*command)
+    assert "archive policy high are NOT MOVED" in said
+    assert "add --distorted" in said
 
 
 def test_again_changes_nothing(gnocchi):
@@ -331,7 +360,7 @@ def test_a_metric_that_can_not_be_read(gnocchi, monkeypatch):
     directory = file._build_metric_path(bad, "mean")
     (gnocchi.data / directory / "no_number_v3").touch()
 
-    status, out, err = gnocchi.run("migrate", "--from-driver=file")
+    status, out, err = gnocchi.run("migrate", *ALL)
     assert status == 1
     assert str(bad.id) in err
     assert "1 metrics could NOT BE READ" in out
@@ -352,9 +381,7 @@ def test_server_away_and_back(gnocchi):
         influxdb_max_retries=0,
     )
 
-    status, _, err = gnocchi.run(
-        "migrate", "--from-driver=file", "--journal=one", conf=conf
-    )
+    status, _, err = gnocchi.run("migrate", *ALL, "--journal=one", conf=conf)
     assert status == 2
     assert "influxdb_url" in err
     assert "Run it again" in err
@@ -374,12 +401,12 @@ def test_what_was_too_old_needs_another_journal(gnocchi):
     conf = gnocchi.write_configuration(
         gnocchi.directory / "for-ever.conf", influxdb_retention=False
     )
-    status, _, err = gnocchi.run("migrate", "--from-driver=file", conf=conf)
+    status, _, err = gnocchi.run("migrate", *ALL, conf=conf)
     assert status == 2
     assert "is of another migration" in err
     assert "of any age" in err
     status, _, err = gnocchi.run(
-        "migrate", "--from-driver=file", "--journal=another", conf=conf
+        "migrate", *ALL, "--journal=another", conf=conf
     )
     assert status == 0, err
     assert stored_count(gnocchi.server, gnocchi.prefix + "low") == 2
@@ -415,7 +442,7 @@ def test_what_was_refused_is_moved_when_it_can_be(gnocchi):
     write_lines(
         gnocchi.server, bucket, f"measure,metric=foreign value=7i {time_}"
     )
-    status, out, err = gnocchi.run("migrate", "--from-driver=file")
+    status, out, err = gnocchi.run("migrate", *ALL)
     assert status == 1
     assert "3 points were REFUSED" in out
     assert "field type conflict" in err
@@ -430,15 +457,15 @@ def test_what_was_refused_is_moved_when_it_can_be(gnocchi):
 def test_no_history_may_be_the_wrong_place(gnocchi):
     """A directory that is not mounted, say."""
     metrics = [gnocchi.metric("low") for _ in range(3)]
-    status, out, _ = gnocchi.run("migrate", "--from-driver=file")
+    status, out, _ = gnocchi.run("migrate", *ALL)
     assert status == 1
     assert "3 metrics have no history: NOT ONE has" in out
     fill(gnocchi, metrics[:2], [(recent(9), 1.0)], batches=1)
-    status, out, _ = gnocchi.run("migrate", "--from-driver=file")
+    status, out, _ = gnocchi.run("migrate", *ALL)
     assert status == 0
     assert "2 metrics moved" in out
     assert "1 metrics have no history." in out
-    status, out, _ = gnocchi.run("migrate", "--from-driver=file")
+    status, out, _ = gnocchi.run("migrate", *ALL)
     assert status == 0
     assert "2 metrics had been moved before" in out
 
@@ -475,7 +502,7 @@ def test_runs_once(gnocchi):
     path = gnocchi.directory / JOURNAL
     with path.open("w") as journal:
         fcntl.flock(journal, fcntl.LOCK_EX)
-        status, _, err = gnocchi.run("migrate", "--from-driver=file")
+        status, _, err = gnocchi.run("migrate", *ALL)
 
     assert status == 2
     assert "runs already" in err
