@@ -14,11 +14,7 @@
 import contextlib
 import os
 import pathlib
-import random
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import gnocchi.indexer
@@ -28,22 +24,14 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.cli.migrate import (
-    history,
     report,
     source,
     transfer,
     verify,
 )
 from gnocchi_influxdb.cli.migrate.journal import Journal
+from gnocchi_influxdb.cli.migrate.migration import Migration, try_again
 from gnocchi_influxdb.cli.output import Failure
-from gnocchi_influxdb.indexer import listing
-
-#: Metrics and points that are moved at a time, at most; what a worker has in
-#: memory is about 100 bytes a point.
-_METRICS = 50
-_POINTS = 500_000
-
-_T = TypeVar("_T")
 
 
 @click.command()
@@ -143,13 +131,13 @@ def migrate(
         dry_run,
     )
     try:
-        migration = _migration(origin, deployment)
+        parties = _parties(origin, deployment)
     except exceptions.UnavailableError as e:
-        raise _again(e) from None
-    run = _Run(deployment, workers, moves_distorted)
+        raise try_again(e) from None
+    run = Migration(deployment, workers, moves_distorted)
     result: verify.Result | None = None
     try:
-        with Journal(path, migration, read_only=dry_run) as journal:
+        with Journal(path, parties, read_only=dry_run) as journal:
             moved = run.move(moving, journal, dry_run)
             done = journal.done
         if verifies and not dry_run:
@@ -165,13 +153,7 @@ def migrate(
     )
 
 
-def _again(error: exceptions.UnavailableError) -> Failure:
-    return Failure(f"{error}. Run it again to go on where it was")
-
-
-def _migration(
-    origin: source.Source, deployment: Deployment
-) -> dict[str, Any]:
+def _parties(origin: source.Source, deployment: Deployment) -> dict[str, Any]:
     """Source and target; a migration with others needs another journal."""
     storage = deployment.conf.storage
     target = f"{deployment.client}, {storage.influxdb_bucket_prefix}*"
@@ -183,122 +165,3 @@ def _migration(
         with contextlib.suppress(exceptions.AccessError):
             target += f", organization {deployment.client.control.org_id()}"
     return {"from": str(origin), "to": target}
-
-
-class _Run:
-    def __init__(
-        self, deployment: Deployment, workers: int, moves_distorted: bool
-    ) -> None:
-        self._indexer = deployment.indexer
-        self._policies = deployment.policies
-        self._workers = workers
-        #: Active metrics by archive policy.
-        self._ids = {
-            policy.name: list(
-                listing.ids(self._indexer, policy.name, listing.ACTIVE)
-            )
-            for policy in self._policies
-        }
-        #: Number of active metrics.
-        self.known = sum(map(len, self._ids.values()))
-        #: Archive policies whose metrics are not moved.
-        self.left_out = [
-            report.LeftOut(policy.name, number, methods)
-            for policy in self._policies
-            if (number := len(self._ids[policy.name]))
-            and (methods := history.distorted(policy.aggregation_methods))
-            and not moves_distorted
-        ]
-        for one in self.left_out:
-            del self._ids[one.policy]
-
-    def move(
-        self, moving: transfer.Transfer, journal: Journal, dry_run: bool
-    ) -> transfer.Moved:
-        """Move the metrics that the journal does not list."""
-        total = transfer.Moved()
-        chunks = list(self._chunks(lambda id_: id_ not in journal.done))
-        left = sum(len(chunk) for _, chunk in chunks)
-        with output.progressing(
-            "Reading" if dry_run else "Moving", left, "metrics"
-        ) as advance:
-            for moved in self._in_threads(moving.move, chunks):
-                # What was refused is to be moved when its cause is mended.
-                if not dry_run and not moved.refused:
-                    journal.add(moved.points)
-                total.points.update(moved.points)
-                total.add(moved)
-                advance(len(moved.points) + len(moved.failed) + moved.empty)
-        return total
-
-    def verify(
-        self,
-        verifier: verify.Verifier,
-        done: set[uuid.UUID],
-        number: int | None,
-    ) -> verify.Result:
-        """Compare moved metrics.
-
-        :param done: the metrics that are moved.
-        :param number: compare so many, picked at random; None: all.
-        """
-        some = done
-        if number is not None and number < len(done):
-            some = set(random.sample(sorted(done), number))
-        singly = [
-            (metric,)
-            for _, chunk in self._chunks(lambda id_: id_ in some)
-            for metric in chunk
-        ]
-        result: verify.Result = {}
-        with output.progressing(
-            "Verifying", len(singly), "metrics"
-        ) as advance:
-            for compared in self._in_threads(verifier.compare, singly):
-                for key, more in compared.items():
-                    result.setdefault(key, verify.Compared()).add(more)
-                advance(1)
-        return result
-
-    def _chunks(
-        self, wanted: Callable[[uuid.UUID], bool]
-    ) -> Iterator[tuple[Any, list[Any]]]:
-        """Some metrics of one archive policy at a time.
-
-        :return: pairs of a policy and its metrics.
-        """
-        for policy in self._policies:
-            points = sum(item.points or 0 for item in policy.definition)
-            size = min(max(_POINTS // max(points, 1), 1), _METRICS)
-            ids = [
-                id_ for id_ in self._ids.get(policy.name, ()) if wanted(id_)
-            ]
-            for some in gnocchi.utils.grouper(ids, size):
-                yield (
-                    policy,
-                    # No more of them than the drivers look at.
-                    [gnocchi.indexer.Metric(id_, policy) for id_ in some],
-                )
-
-    def _in_threads(
-        self, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
-    ) -> Iterator[_T]:
-        """Results of work(*arguments), in the order in which they come."""
-        waiting = iter(arguments)
-        with futures.ThreadPoolExecutor(self._workers) as pool:
-            running = set()
-            try:
-                for one in waiting:
-                    running.add(pool.submit(work, *one))
-                    if len(running) > self._workers:
-                        done, running = futures.wait(
-                            running, return_when=futures.FIRST_COMPLETED
-                        )
-                        yield from (future.result() for future in done)
-                for future in futures.as_completed(running):
-                    yield future.result()
-            except exceptions.UnavailableError as e:
-                raise _again(e) from None
-            finally:
-                for future in running:
-                    future.cancel()
