@@ -19,13 +19,12 @@ import servers
 from servers import api, influx_cli
 
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.conftest import TOOLS
-from tests.support import by_hand
+from tests.support import ROOT, by_hand
 from tests.support.samples import metric, policy, read, recent, write
 
 pytestmark = pytest.mark.only_2x("1.x has users")
 
-SCRIPT = TOOLS.parent / "contrib" / "docker" / "token.sh"
+SCRIPT = ROOT / "contrib" / "docker" / "token.sh"
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ import pytest
 import servers.process
 from demo import services
 
-from tests.conftest import TOOLS
+from tests.support import ROOT
 
 pytestmark = pytest.mark.only_2x("it is the same API")
 
-INI = TOOLS.parent / "contrib" / "uwsgi" / "gnocchi-api.ini"
+INI = ROOT / "contrib" / "uwsgi" / "gnocchi-api.ini"
 ADMIN = "basic " + base64.b64encode(b"admin:").decode()
 CLIENTS = 16
 METRICS = 4
