@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the indexer has to know of new measures, told in batches.
+"""Telling the indexer of new measures, in batches.
 
 Gnocchi updates the indexer a metric at a time: an UPDATE in a transaction of
 its own, then a SELECT of the metric's resource. Here a few statements do it
@@ -38,18 +38,8 @@ import sqlalchemy
 from gnocchi import utils
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 
-from gnocchi_influxdb.indexer import postgresql, restore
+from gnocchi_influxdb.indexer import capability, postgresql, restore
 from gnocchi_influxdb.schema import Array
-
-#: Most rows that one statement or one transaction names.
-CHUNK_SIZE = 1000
-
-#: The first versions that know ``SKIP LOCKED``.
-_SKIP_LOCKED_SINCE = {
-    "postgresql": (9, 5),
-    "mysql": (8, 0, 1),
-    "mariadb": (10, 6),
-}
 
 #: InnoDB locks each row that it goes through, not only those it is asked for:
 #: of a table that is not much larger than a batch all of them, and by way of
@@ -58,7 +48,7 @@ _BY_ID = "FORCE INDEX (PRIMARY)"
 _WITH_INNODB = ("mysql", "mariadb")
 
 
-class Metric(Protocol):
+class UpdatableMetric(Protocol):
     """The attributes of ``gnocchi.indexer.Metric`` that matter here."""
 
     id: uuid.UUID
@@ -66,7 +56,7 @@ class Metric(Protocol):
     needs_raw_data_truncation: bool
 
 
-_M = TypeVar("_M", bound=Metric)
+_M = TypeVar("_M", bound=UpdatableMetric)
 
 
 def update_metadata(
@@ -88,7 +78,7 @@ def update_metadata(
     :raises oslo_db.exception.DBError: what was done until then stays done,
         and doing all of it again is harmless.
     """
-    if not _takes_batches(indexer):
+    if not capability.of(indexer).batches:
         for metric, measures in received:
             fallback(metric, measures)
         return
@@ -102,7 +92,7 @@ def update_metadata(
             )
         elif metric.may_have_ended:  # type: ignore[attr-defined]
             may_have_ended.add(metric.id)
-    for ids in utils.grouper(truncated, CHUNK_SIZE):
+    for ids in utils.grouper(truncated, capability.CHUNK_SIZE):
         may_have_ended |= _record_measures(indexer, ids, truncated)
 
     newest: dict[uuid.UUID, numpy.datetime64] = {}
@@ -112,18 +102,7 @@ def update_metadata(
             # fmax passes over NaT.
             latest: Any = numpy.fmax.reduce(measures["timestamps"])
             newest[resource_id] = max(newest.get(resource_id, latest), latest)
-    restore.restore_resources(indexer, newest, CHUNK_SIZE)
-
-
-def _takes_batches(indexer: Any) -> bool:
-    """Tell whether the indexer is the SQLAlchemy driver as we know it."""
-    columns = sqlalchemy_indexer.Metric.__table__.c
-    return (
-        isinstance(indexer, sqlalchemy_indexer.SQLAlchemyIndexer)
-        and hasattr(getattr(indexer, "facade", None), "writer")
-        and "last_measure_timestamp" in columns
-        and "needs_raw_data_truncation" in columns
-    )
+    restore.restore_resources(indexer, newest, capability.CHUNK_SIZE)
 
 
 def _record_measures(
@@ -131,7 +110,7 @@ def _record_measures(
     ids: Sequence[uuid.UUID],
     truncated: Mapping[uuid.UUID, bool],
 ) -> set[uuid.UUID]:
-    """Update the rows of at most ``CHUNK_SIZE`` metrics.
+    """Update the rows of at most `capability.CHUNK_SIZE` metrics.
 
     :returns: the metrics that exist and whose resource may have ended
     """
@@ -166,15 +145,14 @@ def _update_rows(
     server is able to; a single one is waited for.
     """
     table = sqlalchemy_indexer.Metric.__table__
+    can = capability.of(indexer)
     # As in Gnocchi: naive, and UTC.
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     with indexer.facade.writer() as session:
-        dialect = session.bind.dialect
-        can_skip = _can_skip_locked(dialect)
-        if can_skip and _takes_one_statement(dialect):
+        if can.one_statement:
             clear = [id_ for id_ in ids if truncated[id_]]
             return postgresql.update(session, ids, clear, now)
-        locked = _lock_rows(session, ids, can_skip and len(ids) > 1)
+        locked = _lock_rows(session, ids, can.skip_locked and len(ids) > 1)
         values: dict[str, Any] = {"last_measure_timestamp": now}
         for clear_ in False, True:
             if clear_:
@@ -204,16 +182,6 @@ def _lock_rows(
     for name in _WITH_INNODB:
         rows = rows.with_hint(table, _BY_ID, name)
     return [row.id for row in session.execute(rows) if row.status == "active"]
-
-
-def _can_skip_locked(dialect: Any) -> bool:
-    server = "mariadb" if getattr(dialect, "is_mariadb", 0) else dialect.name
-    since = _SKIP_LOCKED_SINCE.get(server)
-    return since is not None and dialect.server_version_info >= since
-
-
-def _takes_one_statement(dialect: Any) -> bool:
-    return bool(dialect.name == "postgresql")
 
 
 def _existing(indexer: Any, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:

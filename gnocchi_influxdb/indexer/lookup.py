@@ -9,20 +9,19 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What the indexer knows of metrics that receive measures, and is to know.
+"""Metrics that receive measures, looked up and updated in one statement.
 
-Gnocchi's ``list_metrics`` makes SQLAlchemy objects, and decodes the archive
-policy of each of them. Here PostgreSQL is asked for the few columns that
-matter, and told of the measures (`bookkeeping`) in the same statement. For a
-hundred metrics that takes a third of the time, and one transaction instead of
-two.
+Gnocchi's ``list_metrics`` makes SQLAlchemy objects and decodes the archive
+policy of each of them. Here PostgreSQL answers the few columns that matter,
+and the same statement updates the rows as `bookkeeping` does. For a hundred
+metrics that takes a third of the time, and one transaction instead of two.
 
-So the indexer is told before the measures are stored. Where that fails they
-are queued or stay in the queue, so the metrics have received them just the
-same. A resource that had ended is restored afterwards.
+So the indexer is told before the measures are stored. If storing fails, they
+go to the queue or stay there: the metrics have received them all the same. A
+resource that had ended is restored afterwards.
 
-Nothing is kept that could grow old: the archive policies come with each
-answer, as text. What is remembered is what a text means.
+Nothing is remembered that could grow old: the archive policies come with each
+answer, as text. Only the meaning of a text is cached.
 """
 
 import datetime
@@ -35,14 +34,11 @@ from typing import Any
 from gnocchi import archive_policy, indexer, utils
 from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 
-from gnocchi_influxdb.indexer import postgresql
-
-#: Metrics that are looked up in one query.
-METRICS_PER_QUERY = 1000
+from gnocchi_influxdb.indexer import capability, postgresql
 
 
-class Metric(indexer.Metric):  # type: ignore[misc]
-    """Stands for Gnocchi's own where measures are stored.
+class Receiver(indexer.Metric):  # type: ignore[misc]
+    """A metric that receives measures, in place of Gnocchi's own.
 
     :ivar is_updated: the indexer has been told of the measures: only
         the resource may have to be restored.
@@ -81,42 +77,17 @@ def receivers(indexer_driver: Any, ids: Iterable[uuid.UUID]) -> list[Any]:
     it, and told nothing.
 
     :param ids: of metrics that there may be.
-    :return: those that there are, in no order: `Metric` or
+    :return: those that there are, in no order: `Receiver` or
         gnocchi.indexer.Metric.
     :raises oslo_db.exception.DBError: the database fails.
     """
-    find = _receivers if _takes_statements(indexer_driver) else _list
+    can = capability.of(indexer_driver)
+    find = _receivers if can.one_statement else _list
     return [
         metric
-        for some in utils.grouper(ids, METRICS_PER_QUERY)
+        for some in utils.grouper(ids, capability.CHUNK_SIZE)
         for metric in find(indexer_driver, some)
     ]
-
-
-def _takes_statements(indexer_driver: Any) -> bool:
-    if not (
-        isinstance(indexer_driver, sqlalchemy_indexer.SQLAlchemyIndexer)
-        and hasattr(getattr(indexer_driver, "facade", None), "get_engine")
-        and _has_columns()
-    ):
-        return False
-    dialect = indexer_driver.facade.get_engine().dialect
-    # Since 9.5 it skips locked rows.
-    return bool(
-        dialect.name == "postgresql" and dialect.server_version_info >= (9, 5)
-    )
-
-
-@functools.cache
-def _has_columns() -> bool:
-    return all(
-        column in table.__table__.c
-        for table, columns in (
-            (sqlalchemy_indexer.Metric, postgresql.METRIC_COLUMNS),
-            (sqlalchemy_indexer.ArchivePolicy, postgresql.POLICY_COLUMNS),
-        )
-        for column in columns
-    )
 
 
 def _list(indexer_driver: Any, ids: Iterable[uuid.UUID]) -> Iterable[Any]:
@@ -127,19 +98,21 @@ def _list(indexer_driver: Any, ids: Iterable[uuid.UUID]) -> Iterable[Any]:
 
 
 @sqlalchemy_indexer.retry_on_deadlock  # type: ignore[untyped-decorator]
-def _receivers(indexer_driver: Any, ids: Iterable[uuid.UUID]) -> list[Metric]:
+def _receivers(
+    indexer_driver: Any, ids: Iterable[uuid.UUID]
+) -> list[Receiver]:
     # It is cheaper to compare texts than to make UUIDs that are there.
     pending = {str(id_): id_ for id_ in ids}
     # As in Gnocchi: naive, and UTC.
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     with indexer_driver.facade.writer() as session:
         rows = postgresql.receive(session, list(pending), now)
-    metrics = [Metric(pending.pop(row[0]), row) for row in rows]
+    metrics = [Receiver(pending.pop(row[0]), row) for row in rows]
     if pending:
         # Some that are locked, or deleted.
         with indexer_driver.facade.independent_reader() as session:
             rows = postgresql.select(session, list(pending))
-        metrics += [Metric(pending[row[0]], row) for row in rows]
+        metrics += [Receiver(pending[row[0]], row) for row in rows]
     return metrics
 
 

@@ -96,6 +96,7 @@ METRIC_COLUMNS = (
     "creator",
     "archive_policy_name",
     "needs_raw_data_truncation",
+    "last_measure_timestamp",
     "status",
 )
 POLICY_COLUMNS = ("name", "back_window", "definition", "aggregation_methods")

@@ -31,7 +31,7 @@ from oslo_db import exception as db_exception
 from sqlalchemy.dialects import mysql, postgresql
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.indexer import bookkeeping
+from gnocchi_influxdb.indexer import bookkeeping, capability
 
 UTC = datetime.timezone.utc
 METRIC = sqlalchemy_indexer.Metric.__table__
@@ -89,13 +89,21 @@ def batched(indexer, metrics_and_latest):
     )
 
 
+def portable(monkeypatch):
+    """Go the way of databases that are not PostgreSQL."""
+    of = capability.of
+    monkeypatch.setattr(
+        capability,
+        "of",
+        lambda indexer: of(indexer)._replace(one_statement=False),
+    )
+
+
 @pytest.fixture(params=["one statement", "portable"], autouse=True)
 def way(request, monkeypatch):
     """The way of PostgreSQL, and that of the others."""
     if request.param == "portable":
-        monkeypatch.setattr(
-            bookkeeping, "_takes_one_statement", lambda dialect: False
-        )
+        portable(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -777,9 +785,7 @@ class TestConcurrently:
 def test_mysql_is_told_to_go_by_the_primary_key(indexer, monkeypatch):
     """Else it locks rows of others. What comes of that a MySQL shows, see
     GNOCCHI_INDEXER_URL: free metrics that wait for one that is locked."""
-    monkeypatch.setattr(
-        bookkeeping, "_takes_one_statement", lambda dialect: False
-    )
+    portable(monkeypatch)
     seen = []
 
     def note(connection, statement, *more):
@@ -819,4 +825,4 @@ def test_servers_that_can_skip_locked_rows(
     dialect.name, dialect.server_version_info = name, version
     if is_mariadb is not None:
         dialect.is_mariadb = is_mariadb
-    assert bookkeeping._can_skip_locked(dialect) is can_skip
+    assert capability.can_skip_locked(dialect) is can_skip

@@ -26,7 +26,12 @@ from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 from sqlalchemy import orm
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.indexer import bookkeeping, lookup, postgresql
+from gnocchi_influxdb.indexer import (
+    bookkeeping,
+    capability,
+    lookup,
+    postgresql,
+)
 
 METRIC = sqlalchemy_indexer.Metric.__table__
 LONG_AGO = datetime.datetime(2020, 1, 1)
@@ -200,7 +205,7 @@ def test_leaves_out_what_is_not_there(indexer_driver, make_metric):
 
 @pytest.mark.only_postgresql
 def test_more_than_fit_into_a_query(indexer_driver, make_metric, monkeypatch):
-    monkeypatch.setattr(lookup, "METRICS_PER_QUERY", 3)
+    monkeypatch.setattr(capability, "CHUNK_SIZE", 3)
     ids = [make_metric() for _ in range(8)]
     found = lookup.receivers(indexer_driver, ids)
     assert by_id(found).keys() == set(ids)
@@ -362,8 +367,12 @@ def test_another_database_is_asked_as_gnocchi_does(
     with monkeypatch.context() as patch:
         patch.setattr(dialect, "name", name)
         patch.setattr(dialect, "server_version_info", version)
-        assert not lookup._takes_statements(indexer_driver)
-    monkeypatch.setattr(lookup, "_takes_statements", lambda indexer: False)
+        assert not capability.of(indexer_driver).one_statement
+    monkeypatch.setattr(
+        capability,
+        "of",
+        lambda indexer: capability.IndexerCapabilities(True, True, False),
+    )
     (found,) = lookup.receivers(indexer_driver, ids)
     assert isinstance(found, sqlalchemy_indexer.Metric)
     tell(indexer_driver, [found])
@@ -372,15 +381,13 @@ def test_another_database_is_asked_as_gnocchi_does(
 
 @pytest.mark.only_postgresql
 def test_a_gnocchi_with_other_columns(indexer_driver, monkeypatch):
-    assert lookup._takes_statements(indexer_driver)
-    monkeypatch.setattr(
-        lookup.postgresql, "POLICY_COLUMNS", ("name", "is_new")
-    )
-    lookup._has_columns.cache_clear()
+    assert capability.of(indexer_driver).one_statement
+    monkeypatch.setattr(postgresql, "POLICY_COLUMNS", ("name", "is_new"))
+    capability.has_tables.cache_clear()
     try:
-        assert not lookup._takes_statements(indexer_driver)
+        assert not capability.of(indexer_driver).one_statement
     finally:
-        lookup._has_columns.cache_clear()
+        capability.has_tables.cache_clear()
 
 
 def test_many_at_once_for_the_same_metrics(indexer_driver, make_metric):
