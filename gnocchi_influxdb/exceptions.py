@@ -25,22 +25,20 @@
          ├─ RefusedError          the server will never take this request
          │   └─ PartialWriteError it took some points and refused the others
          ├─ QueryError            the server failed while it answered a query
-         └─ ResponseError         the answer is cut or is not InfluxDB's
-
-What a read raises is an HTTP response, too: see `answered`.
+         ├─ ResponseError         the answer is cut or is not InfluxDB's
+         └─ ReadFailedError       one of these, for Gnocchi's API
 
 No message ever contains the token.
 """
 
 import contextlib
-import functools
-import logging
 from collections.abc import Iterator, Mapping
 
+import daiquiri
 import webob.exc  # type: ignore[import-untyped]
 from gnocchi import storage
 
-LOG = logging.getLogger(__name__)
+LOG = daiquiri.getLogger(__name__)
 
 
 class InfluxDBError(storage.StorageError):  # type: ignore[misc]
@@ -137,40 +135,35 @@ def raise_first(failed: Mapping[str, InfluxDBError]) -> None:
     raise first
 
 
-@contextlib.contextmanager
-def answered() -> Iterator[None]:
-    """Let Gnocchi's API answer 503 to an InfluxDBError, and log the error.
+class ReadFailedError(InfluxDBError, webob.exc.HTTPServiceUnavailable):  # type: ignore[misc]
+    """A read failed, and Gnocchi's API answers it with 503.
 
     Gnocchi has no answer of its own to a storage that fails: the exception
     would end the request without one, and what uwsgi sends then is an empty
     500. But Pecan sends an exception that is an HTTP response as that
     response. The client is not told what the operator finds in the log.
 
-    :raises InfluxDBError: of the same class, and a
-        webob.exc.HTTPServiceUnavailable.
+    :param cause: its words are those of this error.
+    """
+
+    def __init__(self, cause: InfluxDBError) -> None:
+        webob.exc.HTTPServiceUnavailable.__init__(
+            self, "Measures can't be read at the moment. Please retry."
+        )
+        self.args = (str(cause),)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextlib.contextmanager
+def answered() -> Iterator[None]:
+    """Let Gnocchi's API answer 503 to an InfluxDBError, and log the error.
+
+    :raises ReadFailedError: its `__cause__` is the error.
     """
     try:
         yield
     except InfluxDBError as e:
         LOG.error("A request is answered 503: %s", e)
-        # A response has a status of its own.
-        kind = InfluxDBError if isinstance(e, RefusedError) else type(e)
-        raise _as_response(kind)(str(e)) from e
-
-
-@functools.cache
-def _as_response(kind: type[InfluxDBError]) -> type[InfluxDBError]:
-    response: type = webob.exc.HTTPServiceUnavailable
-
-    def init(self: InfluxDBError, message: str) -> None:
-        response.__init__(  # type: ignore[misc]
-            self, "Measures can't be read at the moment. Please retry."
-        )
-        self.args = (message,)
-
-    def text(self: InfluxDBError) -> str:
-        return str(self.args[0])
-
-    return type(
-        kind.__name__, (kind, response), {"__init__": init, "__str__": text}
-    )
+        raise ReadFailedError(e) from e

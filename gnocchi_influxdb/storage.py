@@ -71,7 +71,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
         )
         self._rollups = rollup_store.Store(self.client, conf.influxdb_rollups)
-        self._reader = reader.Reader(
+        self.reader = reader.Reader(
             fetcher.Fetcher(
                 self.client,
                 self.buckets,
@@ -125,7 +125,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         :param resample: timedelta64 or a letter of gnocchi.calendar.
         :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
         :raises MetricDoesNotExist: one of the metrics has no measure.
-        :raises InfluxDBError: which is an HTTP response, too (503).
+        :raises ReadFailedError: there is no whole answer.
         """
         span = spans.Span(
             _nanoseconds(from_timestamp),
@@ -133,7 +133,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             resample,
         )
         with exceptions.answered():
-            return self._reader.read(metrics_and_aggregations, span)
+            return self.reader.read(metrics_and_aggregations, span)
 
     def add_measures_to_metrics(
         self, metrics_and_measures: Mapping[Any, Any], indexer_driver: Any
@@ -181,6 +181,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             self._report(one.unstorable)
         with self.statistics.time("raw measures store"):
             for one in batches:
+                # A bucket that fails must not end the loop.
                 try:
                     if len(one.points):
                         self._writer.write(one)

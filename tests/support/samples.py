@@ -11,11 +11,15 @@
 # under the License.
 """Archive policies, metrics and measures, written and read by a driver."""
 
+import contextlib
 import time
 import uuid
 
 import numpy
+import pytest
 from gnocchi import archive_policy, carbonara, indexer
+
+from gnocchi_influxdb import exceptions
 
 NS = 10**9
 T0 = 1704110400 * NS  # 2024-01-01T12:00:00Z
@@ -83,6 +87,17 @@ def read(driver, a_metric, method, seconds, start=None, stop=None, **more):
         {a_metric: [wanted]}, at(start), at(stop), **more
     )[a_metric][wanted]
     return as_dict(series)
+
+
+@contextlib.contextmanager
+def fails_with(kind, match=None):
+    """Expect an error of a class. That of a read is the cause of a 503."""
+    with pytest.raises(exceptions.InfluxDBError, match=match) as raised:
+        yield raised
+    error = raised.value
+    if isinstance(error, exceptions.ReadFailedError):
+        error = error.__cause__
+    assert isinstance(error, kind)
 
 
 def as_dict(series):

@@ -24,6 +24,7 @@ import numpy
 
 from gnocchi_influxdb import schema, storage
 from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation.span import Span
 from gnocchi_influxdb.cli.migrate import history, source, transfer
 from gnocchi_influxdb.schema import Array
 
@@ -110,9 +111,10 @@ class Verifier:
         result: Result = {POINTS: _points(planned, there)}
         aggregations = policy.aggregations
         before = self._origin.aggregated(metric, aggregations)
-        after = self._target.get_aggregated_measures({metric: aggregations})[
-            metric
-        ]
+        # Below the place where an error becomes an answer to a client.
+        after = self._target.reader.read(
+            {metric: aggregations}, Span(None, None)
+        )[metric]
         method = history.method(policy.aggregation_methods)
         for aggregation in aggregations:
             result[

@@ -26,6 +26,7 @@ from tests.support.samples import (
     T0,
     aggregation,
     as_dict,
+    fails_with,
     metric,
     policy,
     write,
@@ -167,7 +168,7 @@ def test_reads_in_flux(make_conf, influxdb, indexer_driver, foreign):
     )
     m = spoiled.metrics[0]
     for method in ("max", "median"):
-        with pytest.raises(exceptions.QueryError) as raised:
+        with fails_with(exceptions.QueryError) as raised:
             spoiled.read(method, [m])
         assert spoiled.bucket in str(raised.value)
         assert "influxdb_query_language" in str(raised.value)

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import proxy
-from tests.support.samples import T0, metric, policy, read, write
+from tests.support.samples import T0, fails_with, metric, policy, read, write
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def fails(driver, indexer_driver, *words):
         lambda: write(driver, {m: {T0: 1.0}}, indexer_driver),
         lambda: read(driver, m, "mean", 60),
     ):
-        with pytest.raises(exceptions.ConfigurationError) as error:
+        with fails_with(exceptions.ConfigurationError) as error:
             attempt()
         for word in words:
             assert word in str(error.value)

@@ -23,7 +23,15 @@ import pytest
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support.by_hand import stored
-from tests.support.samples import NS, T0, metric, policy, read, write
+from tests.support.samples import (
+    NS,
+    T0,
+    fails_with,
+    metric,
+    policy,
+    read,
+    write,
+)
 
 WRITERS = 4
 CRASHES = 5
@@ -179,7 +187,7 @@ def test_each_call_raises_while_it_is_away(
             driver, {new: {T0: 1.0}}, indexer_driver
         )
         for call_ in calls.values():
-            with pytest.raises(exceptions.UnavailableError) as raised:
+            with fails_with(exceptions.UnavailableError) as raised:
                 call_()
             assert fresh_influxd.url in str(raised.value)
             assert fresh_influxd.token not in str(raised.value)

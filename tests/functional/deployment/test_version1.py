@@ -27,7 +27,16 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import influxql
 from tests.support import by_hand, proxy, samples, version1
-from tests.support.samples import NS, T0, metric, policy, read, recent, write
+from tests.support.samples import (
+    NS,
+    T0,
+    fails_with,
+    metric,
+    policy,
+    read,
+    recent,
+    write,
+)
 
 pytestmark = pytest.mark.only_1x
 
@@ -407,7 +416,7 @@ def test_may_write_but_not_read(
                 influxdb_token=token, influxdb_query_language=language
             ).storage
         )
-        with pytest.raises(exceptions.AccessError) as error:
+        with fails_with(exceptions.AccessError) as error:
             read(reader, m, "mean", 60)
         assert "influxdb_token" in str(error.value)
 
@@ -441,7 +450,7 @@ def test_may_read_but_not_write(
         lambda: write(other, {m: {recent(): 2.0}}, indexer_driver),
         lambda: other._delete_metric(m),
     ):
-        with pytest.raises(exceptions.AccessError) as error:
+        with fails_with(exceptions.AccessError) as error:
             forbidden()
         assert "influxdb_token" in str(error.value)
     assert list(read(driver, m, "mean", 60).values()) == [1.0]
@@ -451,7 +460,7 @@ def test_message_of_many_metrics_is_short(make_conf, m, indexer_driver, user):
     driver = InfluxDBStorage(make_conf(influxdb_token=user("WRITE")).storage)
     metrics = [metric(m.archive_policy) for _ in range(50)]
     wanted = samples.aggregation(m, "mean", 60)
-    with pytest.raises(exceptions.AccessError) as error:
+    with fails_with(exceptions.AccessError) as error:
         driver.get_aggregated_measures({one: [wanted] for one in metrics})
     assert len(str(error.value)) < 800
     assert "requires READ" in str(error.value)
@@ -532,7 +541,7 @@ def test_answers_cut_off(own, make_conf, m, indexer_driver, logged):
     assert "max-row-limit = 10" in said
     points = {T0 + i * 60 * NS: 1.0 for i in range(30)}
     write(driver, {m: points}, indexer_driver)
-    with pytest.raises(exceptions.ResponseError):
+    with fails_with(exceptions.ResponseError):
         read(driver, m, "mean", 60, T0, T0 + 1800 * NS)
 
 

@@ -40,6 +40,7 @@ from tests.support.samples import (
     aggregation,
     as_dict,
     at,
+    fails_with,
     metric,
     policy,
     read,
@@ -681,7 +682,7 @@ def test_an_outage_is_no_empty_answer(
     clock.now = NOW
     wanted = read(driver, m, "mean", 3600, NOW - 20 * DAY)
     between.before = lambda request: b""
-    with pytest.raises(exceptions.UnavailableError):
+    with fails_with(exceptions.UnavailableError):
         read(driver, m, "mean", 3600, NOW - 20 * DAY)
     between.before = None
     # Nothing was wrong with the rollups.
