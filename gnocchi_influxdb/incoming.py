@@ -53,8 +53,8 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         self.queue: Any = driver.DriverManager(
             "gnocchi.incoming", name
         ).driver(conf, greedy)
-        # Whether a driver tells which sacks to process is seen by its having
-        # this method from Gnocchi's base class or not.
+        # Gnocchi sees by this method whether a driver tells which sacks to
+        # process: it is then not that of the base class.
         self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
         self._made: dict[type[Any], tuple[int, Any]] = {}
@@ -77,24 +77,31 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         return int(self.queue.NUM_SACKS)
 
     def upgrade(self, num_sacks: int) -> None:
+        """Make the queue ready for use."""
         self.queue.upgrade(num_sacks)
 
     def set_storage_settings(self, num_sacks: int) -> None:
+        """Let the queue have so many sacks from now on."""
         self.queue.set_storage_settings(num_sacks)
 
     def remove_sacks(self) -> None:
+        """Remove all sacks of the queue, which must be empty."""
         self.queue.remove_sacks()
 
     def remove_sack_group(self, num_sacks: int) -> None:
+        """Remove the sacks of a queue that had so many."""
         self.queue.remove_sack_group(num_sacks)
 
     def group_metrics_by_sack(self, metrics: Iterable[Any]) -> Iterator[Any]:
+        """Pairs of a sack and its metrics, by their ids."""
         return iter(self.queue.group_metrics_by_sack(metrics))
 
     def sack_for_metric(self, metric_id: Any) -> incoming.Sack:
+        """The sack in which measures of a metric wait."""
         return self.queue.sack_for_metric(metric_id)
 
     def iter_sacks(self) -> Iterator[incoming.Sack]:
+        """All sacks of the queue."""
         return iter(self.queue.iter_sacks())
 
     def finish_sack_processing(self, sack: incoming.Sack) -> None:
@@ -112,6 +119,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     # Measures --------------------------------------------------------------
 
     def add_measures(self, metric_id: Any, measures: Iterable[Any]) -> None:
+        """Store measures of one metric, see `add_measures_batch`."""
         self.add_measures_batch({metric_id: measures})
 
     def add_measures_batch(
@@ -150,6 +158,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         return cast(_W, made)
 
     def measures_report(self, details: bool = True) -> dict[str, Any]:
+        """How much waits in the queue, as Gnocchi's API shows it."""
         report: dict[str, Any] = self.queue.measures_report(details)
         return report
 
@@ -157,13 +166,21 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         return self.queue._build_report(details)
 
     def delete_unprocessed_measures_for_metric(self, metric_id: Any) -> None:
+        """Drop the measures of a metric that wait in the queue."""
         self.queue.delete_unprocessed_measures_for_metric(metric_id)
 
     @contextlib.contextmanager
     def process_measure_for_metrics(
         self, metric_ids: Iterable[Any]
     ) -> Iterator[dict[Any, Any]]:
-        # Of a GET with refresh=true; metricd takes whole sacks.
+        """Take the measures of some metrics out of the queue.
+
+        For a GET with refresh=true; metricd takes whole sacks.
+
+        :return: {metric id: structured array}; they leave the queue if the
+            block ends without an exception.
+        :raises ReadFailedError: the block has raised an InfluxDBError.
+        """
         with (
             exceptions.answered(),
             self.queue.process_measure_for_metrics(metric_ids) as measures,
@@ -214,4 +231,5 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
             exceptions.raise_first(writer.write(measures).failed)
 
     def has_unprocessed(self, metric_id: Any) -> bool:
+        """Whether measures of a metric wait in the queue."""
         return bool(self.queue.has_unprocessed(metric_id))
