@@ -138,7 +138,8 @@ class Buckets:
     def _bring_about(self, wanted: PolicyBucket) -> int:
         """Make or lengthen a bucket.
 
-        :return: the retention to be content with until the next look.
+        :return: retention to remember until the next look, seconds (0: for
+            ever): the wanted one, too, if the bucket stays shorter.
         """
         found = self._find_or_make(wanted)
         for _ in range(_LENGTHEN_TRIES):

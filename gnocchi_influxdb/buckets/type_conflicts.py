@@ -74,7 +74,8 @@ class Watch:
 
         Costs as much as the smallest query.
 
-        :return: none, too, where InfluxQL can't be asked.
+        :return: sorted; empty, too, if the bucket is absent or InfluxQL
+            can't be asked.
         :raises InfluxDBError: the server failed, or did not say it.
         """
         if not self._can_look:

@@ -11,9 +11,8 @@
 # under the License.
 """Telling a bucket that is absent from one that the token may not see.
 
-InfluxDB answers a query, a delete and a look at a bucket that the token may
-not read as if it was not there. A write of nothing tells: it finds each
-bucket, and says what the token may not write to.
+For a bucket that the token may not read, InfluxDB answers queries, deletes and
+lookups as if it were absent. A write of zero bytes tells the two apart.
 """
 
 from gnocchi_influxdb import exceptions

@@ -23,9 +23,10 @@ def retrying(max_retries: int, longest: float) -> tenacity.Retrying:
     """Attempts at a request, repeated after an UnavailableError.
 
     Use it as ``for attempt in retrying: with attempt: ...``; the last error
-    is raised as it is. Threads may share it. An attempt costs 0.03 ms.
+    is raised as it is. Threads may share it.
 
-    :param longest: seconds after which no repetition begins.
+    :param longest: seconds after which no repetition begins, and the longest
+        wait for a server that says when to come back.
     """
 
     def log(state: tenacity.RetryCallState) -> None:

@@ -38,8 +38,8 @@ class Breaker:
     `failed`, or `undecided`. Threads may share it.
 
     :param what: "measures", say, for the log.
-    :param patience: seconds to wait for the one that tries, after which it is
-        taken for lost.
+    :param patience: seconds after which a trial without an outcome counts as
+        lost.
     :param probe: a cheap question to the server; raises InfluxDBError.
     :param shortest: seconds until the first try after a failure.
     :param longest: seconds that may come to be between two tries.

@@ -134,10 +134,10 @@ class Size:
         return 0
 
     def limit(self, every: int, most: int) -> int:
-        """Points of a metric in a range of windows that are too many.
+        """Limit of points of each metric; a read that reaches it is too dense.
 
         :param every: length of a window, ns.
-        :param most: points a window that are not.
+        :param most: points a window up to which points are read.
         """
         if self.start is None:
             return _MOST_INSTEAD

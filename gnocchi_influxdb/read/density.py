@@ -26,8 +26,9 @@ from gnocchi_influxdb.read import cost
 class Density:
     """Remembers where points have turned out to be too many.
 
-    Threads share it. All methods take the bucket's name, the length of a
-    window in ns, and how many points a window are not many yet.
+    Threads share it. All methods take the bucket's name; `every`, the length
+    of a window in ns; and `most`, the points a window up to which points are
+    read.
     """
 
     def __init__(self) -> None:

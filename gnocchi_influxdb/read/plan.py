@@ -53,8 +53,8 @@ class Job:
     :ivar query: what is asked of each metric.
     :ivar windows: start of the first window of each aggregation and end of
         the last, ns since the epoch.
-    :ivar read_from: start of the first window that is read, of those
-        aggregations of which it may be later than the one asked for.
+    :ivar read_from: {aggregation: start of its first window that is read, ns};
+        only of those whose read may begin later than asked.
     """
 
     query: query.Query
@@ -75,7 +75,7 @@ def draft(
     :param wanted: {metric: [carbonara.Aggregation]}.
     :param now: ns since the epoch.
     """
-    # Most metrics have a policy of the others', and are asked the same.
+    # Most metrics of a call share a policy and the aggregations.
     alike: dict[Any, list[Any]] = {}
     for metric, aggregations in wanted.items():
         key = (id(metric.archive_policy), tuple(aggregations))

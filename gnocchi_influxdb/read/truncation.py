@@ -109,7 +109,10 @@ class Truncation:
         return series
 
     def _begins_late(self, series: Any, start: int | None) -> bool:
-        """Whether its points were read from `start` on, and that is late."""
+        """Whether `start` is less than a timespan before the last window.
+
+        :param start: points were read from there on, ns; None: from the first.
+        """
         timespan = schema.ns_of(series.aggregation.timespan)
         return (
             self._span.stop is not None
@@ -119,7 +122,10 @@ class Truncation:
         )
 
     def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:
-        """A series that begins earlier than its newest point let expect."""
+        """Read the points again, from `oldest` (ns) on.
+
+        The first read began too late for this metric.
+        """
         every = schema.ns_of(aggregation.granularity)
         within = _first, stop = self._span.windows(aggregation)
         series = methods.empty(aggregation)
