@@ -690,7 +690,7 @@ class TestConcurrently:
         self, indexer, pool, failures, monkeypatch, can_skip
     ):
         if not can_skip:
-            monkeypatch.setattr(bookkeeping, "_SKIP_LOCKED_SINCE", {})
+            monkeypatch.setattr(capability, "_SKIP_LOCKED_SINCE", {})
         resource_ids = [new_resource(indexer, ENDED) for _ in range(20)]
         metrics = [
             metric
@@ -761,7 +761,7 @@ class TestConcurrently:
         self, indexer, pool, rival, failures, monkeypatch
     ):
         """On a server that can't skip rows, which may deadlock."""
-        monkeypatch.setattr(bookkeeping, "_SKIP_LOCKED_SINCE", {})
+        monkeypatch.setattr(capability, "_SKIP_LOCKED_SINCE", {})
         low, middle, high = new_metrics(indexer, 3)
         gate, other = rival(), rival()
         # The batch closes the circle, so the batch is the victim.
