@@ -600,7 +600,7 @@ def test_threads_learn_at_once_that_there_is_no_influxql(
     m, _ = hand_made
     driver = InfluxDBStorage(make_conf(influxdb_org=second_org).storage)
     write(driver, {m: {T0: 5.0}}, indexer_driver)
-    languages = driver._reader._fetcher._router
+    languages = driver.reader._fetcher._router
     in_influxql = languages._in_influxql
     barrier = threading.Barrier(4)
 

@@ -23,6 +23,7 @@ import pytest
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support.by_hand import stored
+from tests.support.processes import freeze
 from tests.support.samples import (
     NS,
     T0,
@@ -180,7 +181,7 @@ def test_each_call_raises_while_it_is_away(
     elif pid is None:
         pytest.skip("not a process of one's own")
     else:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         calls = every_call(driver, indexer_driver, m)
         calls["first write"] = lambda: write(

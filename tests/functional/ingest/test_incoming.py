@@ -32,6 +32,7 @@ from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.ingest import circuit_breaker, direct_write
 from tests.support import by_hand, proxy
+from tests.support.processes import freeze
 
 # The last whole minute that is over: what comes a few seconds after it lies
 # in the same window of a minute, whenever the tests run.
@@ -226,7 +227,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
     through = cloud.incoming._of_process(direct_write.PostWriter)
     monkeypatch.setattr(through.breakers.server, "_shortest", 3600.0)
     monkeypatch.setattr(through.breakers.server, "_longest", 3600.0)
-    os.kill(fresh_influxd.pid, signal.SIGSTOP)
+    freeze(fresh_influxd.pid)
     asked = []
     write = through.writer.write
     monkeypatch.setattr(

@@ -32,6 +32,7 @@ from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.write import writer as writes_
 from tests.support import by_hand, proxy
+from tests.support.processes import freeze
 from tests.support.samples import (
     NS,
     T0,
@@ -649,7 +650,7 @@ def test_stopped_in_its_tracks(make_conf, fresh_influxd, indexer_driver):
         )
         m = metric(policy((100000, 60)))
         write(driver, {m: {T0: 1.0}}, indexer_driver)
-        os.kill(fresh_influxd.pid, signal.SIGSTOP)
+        freeze(fresh_influxd.pid)
         try:
             while psutil.Process(fresh_influxd.pid).status() != "stopped":
                 time.sleep(0.01)
