@@ -127,6 +127,8 @@ class Transport:
         self._observe = observe
         self._lock = threading.Lock()
         self._pid: int | None = None
+        self._idle: collections.deque[socket.socket] = collections.deque()
+        weakref.finalize(self, _close, self._idle)
 
     def prepare(self) -> None:
         """Check the options, once a process.
@@ -143,19 +145,15 @@ class Transport:
             self._path = urllib.parse.quote(url.path, safe="/%:@!$&'()*+,;=~")
             try:
                 host = (url.hostname or "").encode("idna").decode()
-                port = url.port or http.client.HTTPS_PORT
-                if url.port is None and self._context is None:
-                    port = http.client.HTTP_PORT
+                port = url.port or (443 if self._context else 80)
             except ValueError as e:
                 raise exceptions.ConfigurationError(
                     f"[storage] influxdb_url {self._url} can't be used: {e}"
                 ) from None
             self._address = host, port
-            # Sockets must not be shared with the process that this one was
-            # forked from.
-            self._idle: collections.deque[socket.socket] = collections.deque()
-            weakref.finalize(self, _close, self._idle)
-            self._headers = self._secret_headers(url.netloc, host)
+            # After a fork they are those of the parent, where they stay open.
+            _close(self._idle)
+            self._headers = self._secret_headers(url.netloc)
             self._pid = os.getpid()
 
     def send(self, request: Request) -> Response:
@@ -183,7 +181,9 @@ class Transport:
                 if date := answer.headers["Date"]:
                     self._observe(date, sent, time.monotonic())
                 data = _read(answer, request.sink)
-                is_reusable = not answer.will_close
+                # http.client takes an interim answer other than 100 for the
+                # answer itself, which is still to come.
+                is_reusable = not answer.will_close and answer.status >= 200
         except errors.FAILURES as e:
             raise errors.transport_error(self._url, e) from None
         finally:
@@ -196,7 +196,7 @@ class Transport:
         LOG.debug("%s %s: %d", request.method, request.path, answer.status)
         return Response(answer.status, answer.headers, data)
 
-    def _secret_headers(self, netloc: str, host: str) -> _Secret:
+    def _secret_headers(self, netloc: str) -> _Secret:
         conf = self._conf
         token = conf.influxdb_token or ""
         kind = "Token"
@@ -204,7 +204,7 @@ class Transport:
             # A password may hold anything.
             kind, token = "Basic", base64.b64encode(token.encode()).decode()
         return _Secret(
-            f"Host: {netloc if netloc.isascii() else host}\r\n"
+            f"Host: {netloc}\r\n"
             f"User-Agent: gnocchi-influxdb\r\n"
             f"Accept-Encoding: {'gzip' if conf.influxdb_gzip else 'identity'}"
             f"\r\nAuthorization: {kind} {token}\r\n\r\n".encode()
@@ -234,10 +234,12 @@ class Transport:
                 connection = self._idle.pop()
             except IndexError:  # Another thread took it.
                 break
-            # Readable before a request means that the server has closed it.
+            # Readable before a request: the server has closed it, or has
+            # sent more than its answer, which TLS may have decrypted already.
             poll = select.poll()
             poll.register(connection, select.POLLIN)
-            if not poll.poll(0):
+            # (A plain socket has no `pending`: int() is 0.)
+            if not (poll.poll(0) or getattr(connection, "pending", int)()):
                 return connection
             connection.close()
         return None
@@ -295,5 +297,5 @@ def _read(answer: http.client.HTTPResponse, sink: Sink | None) -> bytes:
 
 
 def _close(connections: collections.deque[socket.socket]) -> None:
-    for connection in connections:
-        connection.close()
+    while connections:
+        connections.pop().close()

@@ -18,6 +18,7 @@ import threading
 
 import pytest
 
+from gnocchi_influxdb.client import client
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import processes, proxy
 from tests.support.samples import NS, T0, metric, policy, read, write
@@ -70,12 +71,28 @@ def test_no_connection_is_shared(make_conf, influxdb, indexer_driver):
     assert len(owners) < len(between.requests) / 4
 
 
+def test_a_child_closes_what_it_has_inherited(make_conf):
+    """Else a connection that the parent closes stays open."""
+    asking = client.Client(make_conf().storage)
+    asking.ping()
+    (inherited,) = asking._transport._idle
+
+    def use(_):
+        asking.ping()
+        return inherited.fileno()
+
+    assert processes.in_processes(1, use) == [-1]
+    assert inherited.fileno() != -1
+    asking.ping()
+
+
 PROGRAM = """
 import sys, uuid
 import numpy
 from gnocchi import archive_policy, carbonara, indexer
 from oslo_config import cfg
 from gnocchi_influxdb import opts
+from gnocchi_influxdb.client import client
 from gnocchi_influxdb.storage import InfluxDBStorage
 
 conf = cfg.ConfigOpts()

@@ -11,6 +11,7 @@
 # under the License.
 """TLS: what is trusted, what is shown, and what is said if it fails."""
 
+import itertools
 import socket
 import ssl
 import threading
@@ -21,6 +22,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.client import client
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import proxy
 from tests.support.samples import T0, fails_with, metric, policy, read, write
@@ -72,6 +74,36 @@ def make(make_conf, between, **options):
             **options,
         ).storage
     )
+
+
+def test_not_used_again_with_more_behind_an_answer(
+    make_conf, authority, cafile
+):
+    """Decrypted bytes that nobody has read are not the next answer."""
+    context = serving(authority.issue_cert("127.0.0.1"))
+    good = b"HTTP/1.1 204 X\r\n\r\n"
+    more = b"HTTP/1.1 500 Not yours\r\n\r\n"
+    connections = itertools.count()
+    used = []
+
+    def serve(line):
+        number = next(connections)
+        with context.wrap_socket(line, server_side=True) as tls:
+            for _ in proxy.Proxy._incoming(number, tls.makefile("rb")):
+                used.append(number)
+                # A record, half of which http.client buffers.
+                tls.sendall(good + more * 500 if len(used) == 2 else good)
+
+    with proxy.Listener(serve) as server:
+        conf = make_conf(
+            influxdb_url=f"https://127.0.0.1:{server.port}",
+            influxdb_cafile=cafile,
+            influxdb_max_retries=0,
+        )
+        asking = client.Client(conf.storage)
+        for _ in range(3):
+            asking.ping()
+    assert used == [0, 0, 1]
 
 
 def works(driver, indexer_driver):
