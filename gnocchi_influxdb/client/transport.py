@@ -234,11 +234,10 @@ class Transport:
                 connection = self._idle.pop()
             except IndexError:  # Another thread took it.
                 break
-            # Readable before a request: the server has closed it, or has
-            # sent more than its answer, which TLS may have decrypted already.
+            # Readable before a request: the server has closed it, or has sent
+            # more than its answer (TLS: some of it may be decrypted already).
             poll = select.poll()
             poll.register(connection, select.POLLIN)
-            # (A plain socket has no `pending`: int() is 0.)
             if not (poll.poll(0) or getattr(connection, "pending", int)()):
                 return connection
             connection.close()

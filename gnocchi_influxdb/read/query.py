@@ -34,6 +34,8 @@ class Query:
     """A question about a bucket and a range, for whatever metrics.
 
     Equal queries have the same answer, so they are the keys of `coalescing`.
+    A kind leaves out what nobody asks of it: only windows and points are
+    aggregated, and the ends of a rate are rendered as windows.
 
     :ivar start: ns since the epoch, None: from the first point.
     :ivar stop: ns since the epoch, exclusive, None: to the last point.
