@@ -191,7 +191,9 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     def process_measures_for_sack(
         self, sack: incoming.Sack
     ) -> Iterator[dict[Any, Any]]:
-        """Store what waits in a sack, and leave metricd nothing to do.
+        """Store what waits in a sack, and downsample its archive policies.
+
+        That leaves metricd nothing to do.
 
         Gnocchi would make objects of all that the indexer knows of the
         metrics, which takes longer than storing their measures.
@@ -216,6 +218,10 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
                     exceptions.raise_first(written.failed)
                 measures = {}
             yield measures
+        # Gnocchi still holds the lock of the sack.
+        if self._writes_through:
+            job = self._of_process(direct_write.QueueWriter).downsampling
+            job.run(sack.number, sack.total)
 
     def _take_out(
         self, writer: direct_write.DirectWriter, metric_ids: Iterable[Any]

@@ -74,9 +74,9 @@ STORAGE_OPTS = [
     cfg.BoolOpt(
         "influxdb_retention",
         default=True,
-        help="Let InfluxDB delete points older than the longest timespan of "
-        "the archive policy. If false, points are kept for ever; Gnocchi "
-        "still answers the timespans only.",
+        help="Let InfluxDB delete what is older than the timespans of the "
+        "archive policy. If false, all is kept for ever; Gnocchi still "
+        "answers the timespans only.",
     ),
     cfg.FloatOpt(
         "influxdb_timeout",
@@ -110,13 +110,24 @@ STORAGE_OPTS = [
         "and once a week; with another driver, `gnocchi-influxdb names`.",
     ),
     cfg.BoolOpt(
-        "influxdb_rollups",
+        "influxdb_downsampling",
         default=True,
-        help="Store the aggregates of long reads as measurement `rollup` "
-        "beside the measures, and use them for the next such read: a month of "
-        "hours takes a third of the time or less. Late measures are taken "
-        "into account if Gnocchi writes them. Not for InfluxDB 1.x and "
-        "clusters, and not with influxdb_query_language = flux.",
+        help="Let gnocchi-metricd downsample: each definition of an archive "
+        "policy but the finest gets a bucket of its own for its windows, and "
+        "points expire after the finest timespan. If false, points are kept "
+        "for the longest timespan, and all is computed from them when it is "
+        "asked for. Not for clusters.",
+    ),
+    cfg.IntOpt(
+        "influxdb_raw_slack",
+        default=2 * 86400,
+        min=3600,
+        max=3650 * 86400,
+        help="Seconds for which points of a policy with several definitions "
+        "are kept beyond what the finest one asks for. Measures may be late "
+        "by the finest timespan and half of this; and gnocchi-metricd may "
+        "stand still for half of this before points have to be kept for "
+        "longer. Raise it for as long as old measures are imported.",
     ),
     cfg.StrOpt(
         "influxdb_query_language",

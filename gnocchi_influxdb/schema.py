@@ -14,6 +14,11 @@
 A metric is one series, a measure one point of it::
 
     measure,metric=5a301761-aaaa-46e2-8900-8b4f6fe6675a value=42.5 1400000000
+
+A downsampled window is one point, too, at its start, in the bucket of its
+definition, with a field for each aggregation method of the archive policy::
+
+    aggregate,metric=5a301761-... mean=42.5,max=50.0,rate:mean=0.5 1400000000
 """
 
 import functools
@@ -31,8 +36,17 @@ FIELD = "value"
 #: Measurement of what metrics are called, for dashboards.
 NAMES = "metric_info"
 
-#: Measurement of the cache of aggregates.
-ROLLUPS = "rollup"
+#: Measurement of downsampled windows.
+AGGREGATES = "aggregate"
+
+#: Measurement of late measures: which windows are to be computed again. Its
+#: field is the start of the window, s; its time is that by which the measure
+#: has reached InfluxDB. So those that are settled are not looked at.
+MARKS = "late"
+MARK = "window"
+
+#: Measurement of watermarks: how far a bucket is downsampled.
+WATERMARKS = "downsampled"
 
 #: Content types in which InfluxQL answers. MessagePack ends at the first
 #: duration of a configuration.

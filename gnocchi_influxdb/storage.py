@@ -27,7 +27,6 @@ from gnocchi_influxdb.client import client
 from gnocchi_influxdb.indexer import bookkeeping
 from gnocchi_influxdb.maintenance import deletes, upgrade
 from gnocchi_influxdb.read import fetcher, reader
-from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.write import batch, writer
 
 LOG = daiquiri.getLogger(__name__)
@@ -67,18 +66,11 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             logging.getLogger("gnocchi").level
         )
         self.client = client.Client(conf, max_retries)
-        self.buckets = manager.Buckets(
-            self.client, conf.influxdb_bucket_prefix, conf.influxdb_retention
-        )
-        self._rollups = rollup_store.Store(self.client, conf.influxdb_rollups)
+        self.buckets = manager.Buckets(self.client, conf)
         self.reader = reader.Reader(
             fetcher.Fetcher(
-                self.client,
-                self.buckets,
-                conf.influxdb_query_language,
-                self._rollups,
+                self.client, self.buckets, conf.influxdb_query_language
             ),
-            self._rollups,
             self.buckets,
         )
         self._writer = writer.BatchWriter(

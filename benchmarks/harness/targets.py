@@ -12,7 +12,6 @@
 """The targets that are compared: Gnocchi with one storage driver each."""
 
 import contextlib
-import functools
 import pathlib
 import time
 import uuid
@@ -28,7 +27,8 @@ from gnocchi.indexer import sqlalchemy as sqlalchemy_indexer
 from oslo_config import cfg
 
 from benchmarks.harness import indexing, measures, policies
-from gnocchi_influxdb.rollups import rollup_lines
+from gnocchi_influxdb.buckets import watermark
+from gnocchi_influxdb.downsampling import downsampler
 from gnocchi_influxdb.write import delivery
 
 #: That each driver's queue has.
@@ -133,27 +133,24 @@ class Target:
         """Metrics with resources in the indexer, in the order of their ids."""
         return indexing.create_metrics(self.indexer, ids, policy)
 
-    @functools.cached_property
-    def computing_storage(self) -> Any:
-        """The storage driver, but it computes all windows and keeps none."""
-        if self.name != "influxdb":
-            return self.storage
-        self.conf.set_override("influxdb_rollups", False, "storage")
-        try:
-            return storage.get_driver(self.conf)
-        finally:
-            self.conf.clear_override("influxdb_rollups", "storage")
-
     def settle(self) -> None:
-        """Wait until what was just written counts as written long ago.
+        """Let metricd's work on what was just written be done.
 
-        InfluxDB's driver keeps no aggregates of days that had late measures a
-        few minutes ago, and here all are late.
+        InfluxDB's driver downsamples it; the others have no such work. All is
+        late here, so its marks are pending for some minutes.
         """
-        if self.name == "influxdb":
-            marked = delivery.MARKED * self.conf.storage.influxdb_timeout
-            self._say("Waiting until rollups of the history count")
-            time.sleep(marked + rollup_lines.SKEW / 1e9 + 1)
+        if self.name != "influxdb":
+            return
+        self._say("Waiting until the history can be downsampled")
+        marked = delivery.MARKED * self.conf.storage.influxdb_timeout
+        time.sleep(marked + watermark.SKEW + 1)
+        buckets = self.storage.buckets
+        one = downsampler.Downsampler(buckets, self.conf.storage)
+        for policy in self.indexer.list_archive_policies():
+            for definition in buckets.downsampled(policy):
+                for _ in one.downsample(policy, definition):
+                    pass
+        buckets.watermarks.forget()
 
     def cached(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` makes, made once a run."""

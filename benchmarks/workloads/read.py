@@ -27,7 +27,6 @@ def _read(
     span: Range,
     method: str,
     rank: int,
-    anew: bool,
     target: Any,
     number: int,
     sizes: Sizes,
@@ -40,10 +39,8 @@ def _read(
     start = numpy.datetime64(history.start(span, sizes), "s")
     stop = numpy.datetime64(measures.newest_time(), "s")
 
-    storage = target.computing_storage if anew else target.storage
-
     def read() -> Any:
-        return storage.get_aggregated_measures(wanted, start, stop)
+        return target.storage.get_aggregated_measures(wanted, start, stop)
 
     answer = measures.of_storage(read())
     return Outcome(milliseconds(read, sizes), answer)
@@ -56,25 +53,9 @@ WORKLOADS = [
         f"{method} of {count} metric{'s' if count > 1 else ''}, {span.title}",
         "ms",
         LOWER,
-        functools.partial(_read, span, method, rank, False),
+        functools.partial(_read, span, method, rank),
     )
     for span in history.RANGES
     for method in policies.READ_METHODS
     for rank, count in enumerate(FULL.reads)
-]
-
-_RANK = len(FULL.reads) - 1
-
-WORKLOADS += [
-    Workload(
-        f"read-month-anew-{method.replace(':', '-')}-{FULL.reads[_RANK]}",
-        "read",
-        f"{method} of {FULL.reads[_RANK]} metrics, {span.title}, nothing kept",
-        "ms",
-        LOWER,
-        functools.partial(_read, span, method, _RANK, True),
-    )
-    for span in history.RANGES
-    if span.name == "month"
-    for method in policies.READ_METHODS
 ]

@@ -120,6 +120,11 @@ class GroupedMetrics(carbonara.GroupedTimeSeries):  # type: ignore[misc]
             self.indexes[1:][near].view("int64"),
         )
 
+    def windows(self) -> tuple[Array, Array]:
+        """Start (ns) of each window, and whose it is, by their numbers."""
+        _, points = numpy.unique(self.indexes, return_index=True)
+        return self._windows[points] * self._every, self._owners[points]
+
     def told_apart(self, series: Array) -> tuple[Array, Array]:
         """A result with its true times, and whose each window is."""
         points = self.indexes.searchsorted(series["timestamps"])

@@ -74,6 +74,20 @@ def cut(series: Array, start: int | None, stop: int | None) -> Array:
     return series
 
 
+def overlaid(one: Array, other: Array) -> Array:
+    """Windows of two arrays; where both have one, that of the other counts.
+
+    :return: a structured array, sorted.
+    """
+    if not len(one) or not len(other):
+        return other if len(other) else one
+    if other["timestamps"][0] > one["timestamps"][-1]:
+        return numpy.concatenate([one, other])
+    free = ~numpy.isin(one["timestamps"], other["timestamps"])
+    joined = numpy.concatenate([one[free], other])
+    return joined[numpy.argsort(joined["timestamps"], kind="stable")]
+
+
 def are_dense(windows: Array, start: int | None, every: int) -> bool:
     """Whether there is a window for each step of `every` ns from `start`."""
     times = windows["timestamps"].view("int64")

@@ -20,7 +20,6 @@ from typing import Any
 import daiquiri
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, spelled
 from gnocchi_influxdb.client import api
 from gnocchi_influxdb.client.client import Client
@@ -102,15 +101,14 @@ class RetentionPolicyAPI:
             return False
         return True
 
-    def lengthen(self, found: Bucket, retention: int) -> None:
+    def change(self, found: Bucket, wanted: PolicyBucket) -> None:
         """Change how long a retention policy keeps its points.
 
-        :param retention: seconds, 0 for ever.
         :raises AccessError: the token may not.
         :raises RefusedError: it can't be.
         """
         try:
-            self._ask(found.name, self.to_lengthen(found, retention))
+            self._ask(found.name, self.to_change(found, wanted))
         except exceptions.QueryError as e:
             raise exceptions.RefusedError(str(e), 200, str(e)) from None
 
@@ -124,11 +122,11 @@ class RetentionPolicyAPI:
             " the token"
         )
 
-    def to_lengthen(self, found: Bucket, retention: int) -> str:
+    def to_change(self, found: Bucket, wanted: PolicyBucket) -> str:
         """The statement that changes the retention."""
         database, name = api.names(found.name)
         return influxql.alter_policy(
-            database, name, retention, shards.duration(retention)
+            database, name, wanted.retention, wanted.shard_duration
         )
 
     def to_clear(self, found: Bucket, start: str, stop: str) -> str:

@@ -14,7 +14,6 @@
 import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
-from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, spelled
 from gnocchi_influxdb.client.client import Client
 
@@ -55,7 +54,9 @@ class BucketAPI:
         try:
             self._client.control.make_bucket(
                 wanted.name,
-                "Measures of a Gnocchi archive policy",
+                "Downsampled windows of a Gnocchi archive policy"
+                if wanted.every
+                else "Measures of a Gnocchi archive policy",
                 wanted.retention,
                 wanted.shard_duration,
             )
@@ -82,15 +83,14 @@ class BucketAPI:
             pass
         return True
 
-    def lengthen(self, found: Bucket, retention: int) -> None:
+    def change(self, found: Bucket, wanted: PolicyBucket) -> None:
         """Change how long a bucket keeps its points.
 
-        :param retention: seconds, 0 for ever.
         :raises AccessError: the token may not.
         :raises RefusedError: it can't be.
         """
         self._client.control.change_bucket(
-            found.id, found.name, retention, shards.duration(retention)
+            found.id, found.name, wanted.retention, wanted.shard_duration
         )
 
     def to_make(self, wanted: PolicyBucket) -> str:
@@ -102,11 +102,12 @@ class BucketAPI:
             " token read and write it"
         )
 
-    def to_lengthen(self, found: Bucket, retention: int) -> str:
+    def to_change(self, found: Bucket, wanted: PolicyBucket) -> str:
         """The command that changes the retention of a bucket by hand."""
         return (
-            f"influx bucket update --id {found.id} --retention {retention}s"
-            f" --shard-group-duration {shards.duration(retention)}s"
+            f"influx bucket update --id {found.id} --retention"
+            f" {wanted.retention}s --shard-group-duration"
+            f" {wanted.shard_duration}s"
         )
 
     def to_clear(self, found: Bucket, start: str, stop: str) -> str:

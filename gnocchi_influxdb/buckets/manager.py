@@ -9,10 +9,11 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""An archive policy is a bucket, or on InfluxDB 1.x a retention policy.
+"""An archive policy is a bucket of points, or on InfluxDB 1.x a retention
+policy; and each of its definitions but the finest one of downsampled windows.
 
-Its name is a prefix and the policy's name, its retention the policy's longest
-timespan, and it is made when the first measure for the policy arrives.
+Their names are a prefix, the policy's name and, for windows, their length; and
+they are made when the first measure for the policy arrives.
 """
 
 import time
@@ -20,18 +21,20 @@ from typing import Any, NamedTuple
 
 import daiquiri
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.buckets import policy as policies
 from gnocchi_influxdb.buckets import visibility
 from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
 from gnocchi_influxdb.buckets.api_2x import BucketAPI
+from gnocchi_influxdb.buckets.overdue import Overdue
 from gnocchi_influxdb.buckets.policy import (
     Bucket,
     PolicyBucket,
+    PolicyBuckets,
     longer,
-    name,
-    retention,
     spelled,
 )
+from gnocchi_influxdb.buckets.watermark import Watermarks
 from gnocchi_influxdb.client.client import Client
 
 __all__ = ["LOOK_AGAIN", "Bucket", "Buckets"]
@@ -56,42 +59,90 @@ class Buckets:
 
     Threads may share it.
 
-    :param expire: whether points expire; if not, they are kept for ever.
+    :param conf: the group of options that the client was made with.
     :ivar client: of the server.
     :ivar prefix: of the names of buckets.
     :ivar server: the API that the server has for them.
+    :ivar watermarks: how far they are downsampled.
+    :ivar overdue: whether that is far enough.
     """
 
-    def __init__(self, client: Client, prefix: str, expire: bool) -> None:
+    def __init__(self, client: Client, conf: Any) -> None:
         self.client = client
-        self.prefix = prefix
-        self._expire = expire
+        self.prefix: str = conf.influxdb_bucket_prefix
+        self._expire: bool = conf.influxdb_retention
+        self._slack: int | None = None
+        if conf.influxdb_downsampling:
+            self._slack = conf.influxdb_raw_slack
         self.server: BucketAPI | RetentionPolicyAPI
         if client.capabilities.buckets:
             self.server = BucketAPI(client)
         else:
             self.server = RetentionPolicyAPI(client)
+        self.watermarks = Watermarks(client)
+        self.overdue = Overdue(
+            self.server,
+            self.watermarks,
+            client.clock,
+            conf.influxdb_raw_slack,
+        )
         # No lock: it would have to be held while the server is asked, and
         # when that does not answer one would wait for all the others. Making
         # a bucket twice is harmless.
         self._known: dict[str, _Known] = {}
+        self._told: set[str] = set()
 
-    def of(self, policy: Any) -> PolicyBucket:
-        """The bucket that an archive policy asks for. Does no I/O."""
-        return PolicyBucket(
-            policy.name, self.name(policy), self.retention(policy)
+    def all_of(self, policy: Any) -> PolicyBuckets:
+        """The buckets that an archive policy asks for."""
+        # Whether it is a cluster, which does not downsample: its copies may
+        # differ for a while, and a window that was computed from one that is
+        # behind would stay as it is.
+        self.client.identify()
+        lags = self.client.capabilities.may_lag
+        return policies.buckets(
+            self.prefix,
+            policy.name,
+            tuple(
+                sorted(
+                    policies.Definition(
+                        schema.ns_of(item.granularity),
+                        int(item.points or 0),
+                        item.timespan,
+                    )
+                    for item in policy.definition
+                )
+            ),
+            any(m.startswith("rate:") for m in policy.aggregation_methods),
+            self._expire,
+            None if lags else self._slack,
         )
 
+    def of(self, policy: Any) -> PolicyBucket:
+        """The bucket of points that an archive policy asks for."""
+        return self.all_of(policy).points
+
+    def downsampled(self, policy: Any) -> tuple[PolicyBucket, ...]:
+        """The buckets of windows that metricd fills."""
+        return self.all_of(policy).windows
+
     def name(self, policy: Any) -> str:
-        """Name of the bucket of an archive policy."""
-        return name(self.prefix, policy.name)
+        """Name of the bucket of points of an archive policy."""
+        return policies.name(self.prefix, policy.name)
 
     def retention(self, policy: Any) -> int:
-        """Retention that an archive policy asks for, seconds (0: for ever)."""
-        return retention(policy.definition) if self._expire else 0
+        """Retention of points that a policy asks for, s (0: for ever)."""
+        return self.of(policy).retention
+
+    def oldest_taken(self, policy: Any) -> int:
+        """Time (ns) from which on measures are taken.
+
+        :return: 0: the server may decide.
+        """
+        age = self.all_of(policy).taken
+        return self.client.clock.now_ns() - age if age else 0
 
     def kept(self, policy: Any) -> int:
-        """Retention last seen on the server, else the policy's own.
+        """Retention of points last seen on the server, else the policy's own.
 
         :return: seconds, 0 for ever. Does no I/O.
         """
@@ -103,30 +154,59 @@ class Buckets:
         self._known.pop(bucket, None)
 
     def ensure(self, policy: Any) -> str:
-        """Make sure that the policy's bucket is there and keeps enough.
+        """Make sure that the policy's buckets are there and keep enough.
 
         A bucket that keeps points for longer than the policy asks is left as
         it is: another process may know a newer definition than this one.
 
-        :return: its name.
+        :return: name of the bucket of points.
         :raises AccessError: it is not there and the token may not make it.
         """
         wanted = self.of(policy)
+        if self._is_due(wanted):
+            downsampled = self.downsampled(policy)
+            for one in downsampled:
+                self._ensure_downsampled(one)
+            self._ensure(self.overdue.lengthened(wanted, downsampled))
+        return wanted.name
+
+    def _ensure_downsampled(self, wanted: PolicyBucket) -> None:
+        # Points are worth more: they are there until they expire.
+        try:
+            self._ensure(wanted)
+        except exceptions.OF_ONE_BUCKET as e:
+            if wanted.name not in self._told:
+                self._told.add(wanted.name)
+                LOG.error(
+                    "Archive policy %s can't be downsampled, and its points"
+                    " expire: %s",
+                    wanted.policy,
+                    e,
+                )
+
+    def _is_due(self, wanted: PolicyBucket) -> bool:
         known = self._known.get(wanted.name)
-        if (
+        return (
             known is None
             or longer(wanted.retention, known.retention)
             or time.monotonic() - known.seen >= LOOK_AGAIN
-        ):
-            if known and not longer(wanted.retention, known.retention):
-                # Other threads need not look, too.
-                self._remember(wanted.name, known.retention)
-            try:
-                self._remember(wanted.name, self._bring_about(wanted))
-            except BaseException:
-                self.forget(wanted.name)
-                raise
-        return wanted.name
+        )
+
+    def _ensure(self, wanted: PolicyBucket) -> None:
+        known = self._known.get(wanted.name)
+        if known and not longer(wanted.retention, known.retention):
+            # Other threads need not look, too.
+            self._remember(wanted.name, known.retention)
+        try:
+            self._remember(wanted.name, self._bring_about(wanted))
+        except BaseException:
+            self.forget(wanted.name)
+            raise
+
+    def shorten(self, policy: Any) -> None:
+        """Take back what was done while windows were overdue."""
+        if self.overdue.take_back(self.of(policy)):
+            self.forget(self.name(policy))
 
     def find(self, bucket: str) -> Bucket | None:
         """The bucket of that name, None if the token sees none."""
@@ -146,7 +226,7 @@ class Buckets:
             if (
                 found is None
                 or not longer(wanted.retention, found.retention)
-                or not self._lengthen(found, wanted.retention)
+                or not self._change(found, wanted)
             ):
                 break
             # Somebody else may have changed it at the same moment.
@@ -170,24 +250,24 @@ class Buckets:
                 f" {self.server.to_make(wanted)}"
             ) from None
 
-    def _lengthen(self, found: Bucket, retention: int) -> bool:
+    def _change(self, found: Bucket, wanted: PolicyBucket) -> bool:
         try:
-            self.server.lengthen(found, retention)
+            self.server.change(found, wanted)
         except (exceptions.AccessError, exceptions.RefusedError) as e:
             LOG.warning(
                 "Bucket %s keeps its points for %s, its archive policy asks"
                 " for %s, and that can't be changed: %s. Change it with: %s",
                 found.name,
                 spelled(found.retention),
-                spelled(retention),
+                spelled(wanted.retention),
                 e,
-                self.server.to_lengthen(found, retention),
+                self.server.to_change(found, wanted),
             )
             return False
         LOG.info(
             "Bucket %s of %s now keeps its points for %s",
             found.name,
             self.client,
-            spelled(retention),
+            spelled(wanted.retention),
         )
         return True

@@ -16,22 +16,28 @@ from typing import Any
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
-# Durations of shards, seconds, and how many shards a bucket may have. A read
-# without bounds opens every shard, 0.1 ms each, so there should not be
-# hundreds; whole shards expire, so there should not be three.
+# Durations of shards, seconds.
 _SHARD_DURATIONS = (_HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 28 * _DAY, 84 * _DAY)
-_SHARDS = 60
+
+#: How many shards a bucket may have. A read without bounds opens every shard,
+#: 0.1 ms each, so there should not be hundreds; whole shards expire, so there
+#: should not be three. Of a policy that has several buckets each has few: a
+#: series takes 0.6 KB of the server's memory in each shard, and a shard some
+#: ten open files.
+MANY = 60
+FEW = 14
 
 _YEAR_1_TO_1970 = 62135596800  # s
 
 
-def duration(seconds: int) -> int:
+def duration(seconds: int, most: int = MANY) -> int:
     """Seconds that a shard of a bucket should span.
 
     :param seconds: the bucket's retention, 0 for infinite.
+    :param most: how many shards it may have.
     """
     for duration in _SHARD_DURATIONS:
-        if seconds and seconds <= duration * _SHARDS:
+        if seconds and seconds <= duration * most:
             return duration
     return _SHARD_DURATIONS[-1]
 

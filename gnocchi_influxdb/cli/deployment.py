@@ -90,11 +90,7 @@ class Deployment:
     @functools.cached_property
     def buckets(self) -> manager.Buckets:
         """The buckets of the archive policies."""
-        return manager.Buckets(
-            self.client,
-            self.conf.storage.influxdb_bucket_prefix,
-            self.conf.storage.influxdb_retention,
-        )
+        return manager.Buckets(self.client, self.conf.storage)
 
     def be_patient(self, seconds: int) -> None:
         """Raise influxdb_timeout to at least `seconds`.

@@ -19,11 +19,17 @@ import re
 import uuid
 from typing import Any, NamedTuple
 
-from gnocchi_influxdb.rollups import rollup_lines
-from gnocchi_influxdb.schema import FIELD, MEASUREMENT, NAMES, TAG
+from gnocchi_influxdb.schema import (
+    AGGREGATES,
+    FIELD,
+    MARKS,
+    MEASUREMENT,
+    NAMES,
+    TAG,
+)
 
 _HEX = "[0-9a-f]"
-_BESIDE = NAMES, rollup_lines.MEASUREMENT
+_BESIDE = NAMES, AGGREGATES, MARKS
 _KEY = re.compile(
     f"({'|'.join([MEASUREMENT, *_BESIDE])}),{TAG}="
     f"({_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}})"
@@ -85,7 +91,7 @@ class Keys(NamedTuple):
     """What the keys of series say.
 
     :ivar ids: metrics that have points.
-    :ivar beside: metrics that have names or rollups.
+    :ivar beside: metrics that have names, windows or marks.
     :ivar foreign: number of other series in the measurement of the points.
     """
 

@@ -74,8 +74,7 @@ CLUSTER = Capabilities(
     may_lag=True,
     counts=False,
 )
-#: A single server of 1.x may be replaced by a cluster at any time.
-INFLUXDB_1 = dataclasses.replace(CLUSTER, counts=True)
+INFLUXDB_1 = dataclasses.replace(CLUSTER, counts=True, may_lag=False)
 
 
 class Version2:

@@ -11,6 +11,7 @@
 # under the License.
 """Everything that this package asks InfluxDB over HTTP."""
 
+import contextlib
 import copy
 import gzip
 import json
@@ -201,6 +202,15 @@ class Client:
         :raises InfluxDBError: it is not, for whatever reason.
         """
         self.once(_PING_TIMEOUT).server()
+
+    def identify(self) -> None:
+        """Let `capabilities` tell a cluster, if the server can be reached.
+
+        No I/O but for the first time, on InfluxDB 1.x.
+        """
+        if not self._api.capabilities.buckets and self._server is None:
+            with contextlib.suppress(exceptions.InfluxDBError):
+                self.ping()
 
     def server(self) -> server.Server:
         """Name and version of the server, as it tells them now."""

@@ -21,7 +21,7 @@ from gnocchi import indexer
 from gnocchi_influxdb import exceptions, storage
 from gnocchi_influxdb.indexer import lookup
 from gnocchi_influxdb.ingest import circuit_breaker
-from gnocchi_influxdb.maintenance import names
+from gnocchi_influxdb.maintenance import downsample, names
 from gnocchi_influxdb.write import delivery
 
 LOG = daiquiri.getLogger(__name__)
@@ -140,13 +140,17 @@ class PostWriter:
 
 
 class QueueWriter:
-    """Writes what metricd takes out of the queue, and names of metrics.
+    """Writes what metricd takes out of the queue, names and windows.
 
     :ivar names: None: they are not wanted.
+    :ivar downsampling: of archive policies.
     """
 
     def __init__(self, conf: Any) -> None:
         self.writer = DirectWriter(conf)
+        self.downsampling = downsample.DownsampleJob(
+            self.writer.storage.buckets, self.writer.indexer, conf.storage
+        )
         self.names: names.NamesJob | None = None
         if conf.storage.influxdb_metric_info:
             self.names = names.NamesJob(

@@ -14,33 +14,32 @@ takes the least time.
 """
 
 import os
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
 from gnocchi import utils
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import windows
+from gnocchi_influxdb.aggregation import methods, windows
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client as influxdb_client
-from gnocchi_influxdb.read import coalescing, cost, density, query, router
+from gnocchi_influxdb.read import coalescing, cost, query, router
 from gnocchi_influxdb.read.coalescing import Rows
-from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.schema import Array
 
 _NO_POINTS = numpy.empty(0, dtype=schema.DTYPE)
 
 #: A query, and the metrics that it is asked for.
-Question = tuple[query.Query | rollup_store.RollupQuery, Sequence[uuid.UUID]]
+Question = tuple[query.Query, Sequence[uuid.UUID]]
 
 
 class Fetcher:
     """Puts queries to one server. Threads share it.
 
     :param language: flux, influxql, or auto for the faster one.
-    :param rollups: the cache of aggregates.
     """
 
     def __init__(
@@ -48,23 +47,16 @@ class Fetcher:
         client: influxdb_client.Client,
         buckets: manager.Buckets,
         language: str,
-        rollups: rollup_store.Store,
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._router = router.Router(client, language)
-        self._rollups = rollups
-        self._density = density.Density()
+        self._density = Density()
         self._coalescer = coalescing.Coalescer(
             cost.METRICS_PER_QUERY,
             # The server has all processors busy with that many.
             at_once=max(2, os.cpu_count() or 1),
         )
-
-    @property
-    def has_rollups(self) -> bool:
-        """Whether there are any to ask for: in InfluxQL only."""
-        return self._rollups.is_on and self._router.has_influxql
 
     def fetch(self, questions: Sequence[Question]) -> list[Rows]:
         """Answer questions, side by side.
@@ -89,20 +81,58 @@ class Fetcher:
             answers[number].update(rows)
         return answers
 
-    def newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int | None]:
-        """Time (ns) of the newest point of each metric, None without one."""
-        times: dict[uuid.UUID, int | None] = {}
-        ids: dict[str, list[uuid.UUID]] = {}
-        for metric in metrics:
-            times[metric.id] = None
-            bucket = self._buckets.name(metric.archive_policy)
-            ids.setdefault(bucket, []).append(metric.id)
-        for rows in self.fetch(
-            [(query.NewestQuery(bucket), some) for bucket, some in ids.items()]
-        ):
-            for id_, points in rows.items():
-                times[id_] = int(points["timestamps"][-1].astype("int64"))
+    def newest(self, metrics: Sequence[Any]) -> dict[uuid.UUID, int | None]:
+        """Time (ns) of the newest point of each metric.
+
+        Where all points have expired, the start of the newest downsampled
+        window; None where there is none, either.
+        """
+        times: dict[uuid.UUID, int | None] = {m.id: None for m in metrics}
+        self._look_for_newest(
+            times,
+            [
+                (query.NewestQuery(self._buckets.name(m.archive_policy)), m.id)
+                for m in metrics
+            ],
+        )
+        self._look_for_newest(
+            times,
+            [
+                (asked, m.id)
+                for m in metrics
+                if times[m.id] is None
+                for asked in self._newest_windows(m.archive_policy)
+            ],
+        )
         return times
+
+    def _newest_windows(self, policy: Any) -> Iterator[query.NewestQuery]:
+        method = min(
+            policy.aggregation_methods,
+            # Not each window with a point has a deviation or a rate.
+            key=lambda method: not methods.is_pushed_down(method),
+        )
+        for target in (
+            *self._buckets.downsampled(policy),
+            self._buckets.all_of(policy).moved,
+        ):
+            if self._buckets.watermarks.of(target.name):
+                yield query.NewestQuery(
+                    target.name, measurement=schema.AGGREGATES, field=method
+                )
+
+    def _look_for_newest(
+        self,
+        times: dict[uuid.UUID, int | None],
+        wanted: Sequence[tuple[query.NewestQuery, uuid.UUID]],
+    ) -> None:
+        ids: dict[query.Query, list[uuid.UUID]] = {}
+        for asked, id_ in wanted:
+            ids.setdefault(asked, []).append(id_)
+        for rows in self.fetch(list(ids.items())):
+            for id_, points in rows.items():
+                time = int(points["timestamps"][-1].astype("int64"))
+                times[id_] = max(times[id_] or 0, time)
 
     def points(
         self, metric: Any, start: int | None, stop: int | None
@@ -116,16 +146,13 @@ class Fetcher:
 
     def _ask(
         self,
-        asked: query.Query | rollup_store.RollupQuery,
+        asked: query.Query,
         ids: Sequence[uuid.UUID],
     ) -> Rows:
         """Answer one question, together with others who ask the same."""
         with self._coalescer.join(asked, ids) as turn:
             if turn.leads:
-                if isinstance(asked, rollup_store.RollupQuery):
-                    turn.answer(self._rollups.ask(asked, turn.all_ids))
-                else:
-                    turn.answer(self._quickest(asked, turn.all_ids))
+                turn.answer(self._quickest(asked, turn.all_ids))
         return turn.rows
 
     def _quickest(self, asked: query.Query, ids: Sequence[uuid.UUID]) -> Rows:
@@ -178,3 +205,31 @@ class Fetcher:
             for id_ in last
             if id_ in count
         }
+
+
+class Density:
+    """Remembers where points have turned out to be too many.
+
+    Where a window has a point or a few, as the finest granularity of a policy
+    usually does, InfluxDB hands out the points in a third of the time that it
+    takes for their windows. So points are read, with a limit that is reached
+    where windows hold many of them; then InfluxDB aggregates, and is not
+    asked for points of that bucket and granularity again for some time.
+
+    Threads share it. All methods take the bucket's name; `every`, the length
+    of a window in ns; and `most`, the points a window up to which points are
+    read.
+    """
+
+    def __init__(self) -> None:
+        self._dense: dict[tuple[str, int, int], float] = {}
+
+    def is_dense(self, bucket: str, every: int, most: int) -> bool:
+        """Whether points have lately turned out to be too many."""
+        return self._dense.get((bucket, every, most), 0) > time.monotonic()
+
+    def note_dense(self, bucket: str, every: int, most: int) -> None:
+        """Remember that there are too many."""
+        self._dense[bucket, every, most] = (
+            time.monotonic() + cost.DENSE_REMEMBERED
+        )

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What a call has to ask for (pure).
+"""What a call has to ask for.
 
 What can share a query does: metrics of one bucket with the same method and
 granularity, and all methods that are computed here from the same points.
@@ -29,6 +29,7 @@ from gnocchi_influxdb.aggregation.span import Span
 from gnocchi_influxdb.aggregation.windows import Bounds
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.read import query
+from gnocchi_influxdb.read.job import Job, Stored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,30 +39,14 @@ class Draft:
     :ivar query: what is asked, without a range.
     :ivar unbounded: aggregations that need the newest point of each metric,
         see `_is_unbounded`.
+    :ivar stored: where windows of their one granularity are, if they are.
     """
 
     query: query.Query
     aggregations: tuple[Any, ...]
     metrics: list[Any]
     unbounded: frozenset[Any]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Job:
-    """One read: some aggregations of some metrics of one bucket.
-
-    :ivar query: what is asked of each metric.
-    :ivar windows: start of the first window of each aggregation and end of
-        the last, ns since the epoch.
-    :ivar read_from: {aggregation: start of its first window that is read, ns};
-        only of those whose read may begin later than asked.
-    """
-
-    query: query.Query
-    aggregations: tuple[Any, ...]
-    metrics: list[Any]
-    windows: Mapping[Any, Bounds]
-    read_from: Mapping[Any, int]
+    stored: Stored | None
 
 
 def draft(
@@ -74,6 +59,7 @@ def draft(
 
     :param wanted: {metric: [carbonara.Aggregation]}.
     :param now: ns since the epoch.
+    :raises InfluxDBError: it can't be seen what is downsampled.
     """
     # Most metrics of a call share a policy and the aggregations.
     alike: dict[Any, list[Any]] = {}
@@ -85,18 +71,20 @@ def draft(
         policy = metrics[0].archive_policy
         bucket = buckets.name(policy)
         finest = min(d.granularity for d in policy.definition)
-        by_query: dict[query.Query, list[Any]] = {}
+        stored = _stored(buckets, policy)
+        by_query: dict[Any, list[Any]] = {}
         for a in aggregations:
             if _is_offered(policy, a) and not span.is_empty(a):
+                where = stored.get(schema.ns_of(a.granularity))
                 asked = _query(bucket, a, finest)
-                by_query.setdefault(asked, []).append(a)
+                by_query.setdefault((asked, where), []).append(a)
         retention = buckets.retention(policy) * schema.SECOND
-        for asked, of_query in by_query.items():
+        for (asked, where), of_query in by_query.items():
             unbounded = frozenset(
                 a for a in of_query if _is_unbounded(a, retention, span, now)
             )
-            one = Draft(asked, tuple(of_query), [], unbounded)
-            one = drafts.setdefault((asked, one.aggregations), one)
+            one = Draft(asked, tuple(of_query), [], unbounded, where)
+            one = drafts.setdefault((asked, where, one.aggregations), one)
             one.metrics.extend(metrics)
     return list(drafts.values())
 
@@ -105,28 +93,46 @@ def make(
     drafts: Sequence[Draft],
     span: Span,
     newest: Mapping[uuid.UUID, int | None],
+    now: int,
 ) -> list[Job]:
     """The reads of one call.
 
     :param newest: time (ns) of the newest point of each metric of the drafts
         with `unbounded` aggregations, None without a point.
+    :param now: ns since the epoch.
     """
-    return [_job(one, span, newest) for one in drafts]
+    # A point of the far future must not hide the others.
+    bounded = {
+        metric: None if time is None else min(time, now)
+        for metric, time in newest.items()
+    }
+    return [_job(one, span, bounded) for one in drafts]
 
 
 def is_recent(aggregation: Any, span: Span, now: int) -> bool:
     """Whether none of the windows in the range can be too old.
 
-    None lies a timespan or more before the newest, which is in the range or
-    before the present.
+    None lies a timespan or more before the present.
     """
-    start, stop = span.windows(aggregation)
+    start, _stop = span.windows(aggregation)
     return (
         aggregation.timespan is not None
         and start is not None
-        and stop is not None
-        and start > max(stop, now) - schema.ns_of(aggregation.timespan)
+        and start > now - schema.ns_of(aggregation.timespan)
     )
+
+
+def _stored(buckets: Buckets, policy: Any) -> dict[int, Stored]:
+    """Where windows of a policy are, by their length in ns."""
+    found = {}
+    wanted = buckets.all_of(policy)
+    for target in (wanted.moved, *wanted.windows):
+        mark = buckets.watermarks.of(target.name)
+        if mark is not None:
+            found[target.every] = Stored(
+                target.name, target.every, mark, target is wanted.moved
+            )
+    return found
 
 
 def _is_offered(policy: Any, aggregation: Any) -> bool:
@@ -202,6 +208,7 @@ def _job(
         one.metrics,
         windows,
         read_from,
+        one.stored,
     )
 
 

@@ -23,29 +23,18 @@ from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.read.fetcher import Fetcher
+from gnocchi_influxdb.read.job import Job
 from gnocchi_influxdb.read.truncation import Truncation
-from gnocchi_influxdb.rollups import (
-    rollup_choice,
-    rollup_lines,
-    rollup_store,
-    rollups,
-)
 
 #: By metric, by aggregation: carbonara.AggregatedTimeSerie.
 Answers = dict[Any, dict[Any, Any]]
 
 
 class Reader:
-    """Reads aggregates. Threads share it.
+    """Reads aggregates. Threads share it."""
 
-    :param store: the cache of aggregates.
-    """
-
-    def __init__(
-        self, fetcher: Fetcher, store: rollup_store.Store, buckets: Buckets
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, buckets: Buckets) -> None:
         self._fetcher = fetcher
-        self._store = store
         self._buckets = buckets
 
     def read(self, wanted: Mapping[Any, Sequence[Any]], span: Span) -> Answers:
@@ -64,21 +53,15 @@ class Reader:
             if draft.unbounded
             for metric in draft.metrics
         )
-        planned = plan.make(drafts, span, newest)
-        jobs, rolled = self._split(planned, now)
-        found = self._fetch(jobs, rolled)
+        planned = plan.make(drafts, span, newest, now)
         answers: Answers = {
             metric: {a: methods.empty(a) for a in aggregations}
             for metric, aggregations in wanted.items()
         }
-        for job, rows in zip(jobs, found, strict=True):
-            _compute(job, rows, span, answers)
-        for one in rolled:
-            self._take(one, answers, now)
-        seen = {id_ for rows in found for id_ in rows}.union(
-            *(one.seen() for one in rolled)
+        seen = self._answer(planned, answers)
+        truncation = Truncation(
+            self._fetcher, self._answer, span, now, planned
         )
-        truncation = Truncation(self._fetcher, span, now, planned)
         # The one look at what lies outside of the range, if one is due.
         newest |= self._newest(
             metric
@@ -99,64 +82,55 @@ class Reader:
 
     def _newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int | None]:
         unique = {metric.id: metric for metric in metrics}
-        return self._fetcher.newest(unique.values()) if unique else {}
+        return self._fetcher.newest([*unique.values()]) if unique else {}
 
-    # The cache of aggregates -----------------------------------------------
+    def _answer(
+        self, planned: Sequence[Job], answers: Answers
+    ) -> set[uuid.UUID]:
+        """Fill in the windows of all jobs.
 
-    def _split(
-        self, jobs: Sequence[plan.Job], now: int
-    ) -> tuple[list[plan.Job], list[rollups.Rolled]]:
-        """What has to be computed, and what may be in the cache."""
-        if not self._fetcher.has_rollups:
-            return list(jobs), []
-        plain, rolled = [], []
-        for job in jobs:
-            parts = rollup_choice.split(job, now)
-            rolled += parts
-            if not parts:
-                plain.append(job)
-        return plain, rolled
-
-    def _fetch(
-        self, jobs: Sequence[plan.Job], rolled: Sequence[rollups.Rolled]
-    ) -> list[Rows]:
-        """The rows of jobs; what is cached is told to those of `rolled`."""
+        :return: metrics that have a point or a window.
+        """
+        jobs = [part for job in planned if (part := job.behind()) is not None]
+        stored = [
+            (job, asked)
+            for job in planned
+            if (asked := job.stored_query()) is not None
+        ]
         found = self._fetcher.fetch(
             [(job.query, _ids(job.metrics)) for job in jobs]
-            + [(one.query(), _ids(one.metrics)) for one in rolled]
+            + [(asked, _ids(job.metrics)) for job, asked in stored]
         )
-        for one, cached in zip(rolled, found[len(jobs) :], strict=True):
-            one.kept = cached
-        gaps = [(one, gap) for one in rolled for gap in one.find_gaps()]
-        if gaps:
-            computed = self._fetcher.fetch(
-                [(gap.query, _ids(gap.metrics)) for _one, gap in gaps]
-            )
-            for (one, gap), rows in zip(gaps, computed, strict=True):
-                one.rows[gap] = rows
-        return found[: len(jobs)]
+        seen = {id_ for rows in found for id_ in rows}
+        pending: list[Job] = []
+        for (job, _asked), rows in zip(
+            stored, found[len(jobs) :], strict=True
+        ):
+            for metric in job.metrics:
+                if metric.id in rows:
+                    for a in job.aggregations:
+                        answers[metric][a].ts = job.windows_stored(
+                            a, rows[metric.id]
+                        )
+            pending += job.pending(rows)
+        again = self._fetcher.fetch(
+            [(job.query, _ids(job.metrics)) for job in pending]
+        )
+        for job, rows in zip(
+            [*pending, *jobs], [*again, *found[: len(jobs)]], strict=True
+        ):
+            _compute(job, rows, answers)
+        return seen
 
-    def _take(self, one: rollups.Rolled, answers: Answers, now: int) -> None:
-        """Take an answer in which cached windows are, and cache it."""
-        for aggregation in one.aggregations:
-            found = one.series(aggregation)
-            for metric, series in zip(one.metrics, found, strict=True):
-                answers[metric][aggregation].ts = series
-        if one.rows and self._store.is_on:
-            policy = one.metrics[0].archive_policy
-            oldest = rollup_lines.oldest_place(now, self._buckets.kept(policy))
-            self._store.keep(one.bucket, one.lines(oldest))
 
-
-def _compute(job: plan.Job, rows: Rows, span: Span, answers: Answers) -> None:
+def _compute(job: Job, rows: Rows, answers: Answers) -> None:
     """Make the windows of what was read."""
     for a in job.aggregations:
-        within = span.windows(a)
+        made = job.query.windows_by_metric(a, rows, job.windows[a])
         for metric in job.metrics:
-            if metric.id in rows:
-                answers[metric][a].ts = job.query.windows(
-                    a, rows[metric.id], within
-                )
+            if metric.id in made:
+                series = answers[metric][a]
+                series.ts = windows.overlaid(series.ts, made[metric.id])
 
 
 def _finish(

@@ -99,14 +99,29 @@ class Router:
         return query.suits_influxql(metrics)
 
     def _in_influxql(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
-        statement, column = query.influxql(
-            ids, self._client.capabilities.counts
+        counts = self._client.capabilities.counts
+        parts = [part.statements(ids, counts) for part in query.parts]
+        statements = [one for of_part in parts for one in of_part]
+        body = self._client.influxql(
+            query.bucket, ";".join(text for text, _column in statements)
         )
-        body = self._client.influxql(query.bucket, statement)
-        (answer,) = influxql_points.parse_influxql(body, [[column]])
-        return answer[column]
+        answers = iter(
+            influxql_points.parse_influxql(
+                body, [[column] for _text, column in statements]
+            )
+        )
+        found: list[Rows] = []
+        for of_part in parts:
+            rows: Rows = {}
+            for _text, column in of_part:
+                rows |= next(answers)[column]
+            found.append(rows)
+        return query.joined(found)
 
     def _in_flux(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
+        return query.joined([self._flux(part, ids) for part in query.parts])
+
+    def _flux(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         if self._conflicts.other_types(query.bucket):
             # Flux would leave out the later shards without a word.
             if self._language == "flux":

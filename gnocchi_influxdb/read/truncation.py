@@ -18,33 +18,41 @@ newest window lies behind the range, it has to be found first.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods, windows
+from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.aggregation.span import Span
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.read.fetcher import Fetcher
+from gnocchi_influxdb.read.job import Job
 
 
 class Truncation:
     """Cuts off what is too old in the answers of one call.
 
+    :param answer: fills in the windows of jobs, see `Reader`.
     :param now: ns since the epoch.
     :param jobs: the reads of the call.
     """
 
     def __init__(
-        self, fetcher: Fetcher, span: Span, now: int, jobs: Iterable[plan.Job]
+        self,
+        fetcher: Fetcher,
+        answer: Callable[[Sequence[Job], dict[Any, Any]], Any],
+        span: Span,
+        now: int,
+        jobs: Iterable[Job],
     ) -> None:
         self._fetcher = fetcher
+        self._answer = answer
         self._span = span
         self._now = now
-        # By metric and aggregation, start of the first window that was read.
-        self._read_from: dict[tuple[uuid.UUID, Any], int] = {}
+        # By metric and aggregation, those that begin later than asked.
+        self._bounded: dict[tuple[uuid.UUID, Any], Job] = {}
         # Aggregations of which nothing that was asked for can be too old.
         self._recent: set[Any] = set()
         for job in jobs:
@@ -52,10 +60,7 @@ class Truncation:
                 if plan.is_recent(a, span, now):
                     self._recent.add(a)
                 if a in job.read_from:
-                    start = job.read_from[a]
-                    self._read_from.update(
-                        ((m.id, a), start) for m in job.metrics
-                    )
+                    self._bounded.update(((m.id, a), job) for m in job.metrics)
 
     def may_be_outdated(self, series: Any) -> bool:
         """Whether a window may lie too far behind one not asked for.
@@ -86,7 +91,8 @@ class Truncation:
             there is none, or it need not be known.
         """
         aggregation = series.aggregation
-        start = self._read_from.get((metric.id, aggregation))
+        job = self._bounded.get((metric.id, aggregation))
+        start = job.read_from[aggregation] if job else None
         if start is None and not len(series):
             return series
         known = last = _time(series.last) if len(series) else 0
@@ -98,13 +104,17 @@ class Truncation:
             or self._begins_late(series, start)
         ):
             last = self._newest_window(metric, aggregation, known, newest)
+        # A point of the far future must not hide the others.
+        every = schema.ns_of(aggregation.granularity)
+        last = min(last, schema.floor(self._now, every))
         oldest = last - schema.ns_of(aggregation.timespan)
         if (
-            start is not None
+            job is not None
+            and start is not None
             and start > max(oldest, 0)
             and not methods.is_pushed_down(aggregation.method)
         ):
-            series = self._read_again(metric, aggregation, max(oldest, 0))
+            series = self._read_again(job, metric, aggregation, oldest)
         series.truncate(numpy.datetime64(oldest, "ns"))
         return series
 
@@ -121,19 +131,20 @@ class Truncation:
             and not methods.is_pushed_down(series.aggregation.method)
         )
 
-    def _read_again(self, metric: Any, aggregation: Any, oldest: int) -> Any:
-        """Read the points again, from `oldest` (ns) on.
+    def _read_again(
+        self, job: Job, metric: Any, aggregation: Any, oldest: int
+    ) -> Any:
+        """Read again, from `oldest` (ns) on.
 
         The first read began too late for this metric.
         """
         every = schema.ns_of(aggregation.granularity)
-        within = _first, stop = self._span.windows(aggregation)
+        start = max(schema.floor(oldest, every), 0)
         series = methods.empty(aggregation)
-        # One window more, for the difference of the first point.
-        start = max(schema.floor(oldest, every) - every, 0)
-        if stop is None or start < stop:
-            points = self._fetcher.points(metric, start, stop)
-            series.ts = windows.from_points(aggregation, points, within)
+        self._answer(
+            [job.from_earlier(aggregation, metric, start)],
+            {metric: {aggregation: series}},
+        )
         return series
 
     def _newest_window(

@@ -31,9 +31,12 @@ import numpy
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.schema import (
     FIELD,
+    MARK,
+    MARKS,
     MAX_TIME,
     MEASUREMENT,
     TAG,
+    WATERMARKS,
     WINDOW_FUNCTIONS,
 )
 
@@ -77,18 +80,58 @@ def points(
     metrics: Sequence[uuid.UUID],
     start: int | None,
     stop: int | None,
+    measurement: str = MEASUREMENT,
+    field: str = FIELD,
 ) -> str:
     """The points themselves.
 
     :param start: ns since the epoch, None: from the first point.
     :param stop: ns since the epoch, exclusive. None: to the last point.
     """
-    return _source(bucket, metrics, start, stop) + _TAIL
+    return _source(bucket, metrics, start, stop, measurement, field) + _TAIL
 
 
-def newest(bucket: str, metrics: Sequence[uuid.UUID]) -> str:
+def newest(
+    bucket: str,
+    metrics: Sequence[uuid.UUID],
+    measurement: str = MEASUREMENT,
+    field: str = FIELD,
+) -> str:
     """The newest point of each metric."""
-    return _source(bucket, metrics, None, None) + " |> last()" + _TAIL
+    source = _source(bucket, metrics, None, None, measurement, field)
+    return source + " |> last()" + _TAIL
+
+
+def oldest(bucket: str) -> str:
+    """The oldest point of each metric."""
+    source = _selected(bucket, None, None, MEASUREMENT, FIELD)
+    return source + ") |> first()" + _TAIL
+
+
+def points_of_all(bucket: str, start: int, stop: int, part: str) -> str:
+    """The points of all metrics whose ids match.
+
+    :param part: a regular expression, of `parts_of_all`.
+    """
+    return (
+        _selected(bucket, start, stop, MEASUREMENT, FIELD)
+        + f" and r.{TAG} =~ /{part}/)"
+        + _TAIL
+    )
+
+
+def marks_of_all(bucket: str, since: int) -> str:
+    """Marks of late measures since a time, ns."""
+    return _selected(bucket, since, None, MARKS, MARK) + ")" + _TAIL
+
+
+def watermark(bucket: str) -> str:
+    """The newest watermark: a row for each field."""
+    return (
+        f"from(bucket: {string(bucket)}) |> range(start: {time(0)})"
+        f' |> filter(fn: (r) => r._measurement == "{WATERMARKS}")'
+        ' |> last() |> keep(columns: ["_field", "_value"]) |> group()'
+    )
 
 
 def _source(
@@ -96,16 +139,30 @@ def _source(
     metrics: Sequence[uuid.UUID],
     start: int | None,
     stop: int | None,
+    measurement: str = MEASUREMENT,
+    field: str = FIELD,
 ) -> str:
     # A UUID object has nothing but hexadecimal digits and dashes to give.
     ids = " or ".join(f'r.{TAG} == "{metric}"' for metric in metrics)
     return (
+        _selected(bucket, start, stop, measurement, field) + f" and ({ids}))"
+    )
+
+
+def _selected(
+    bucket: str,
+    start: int | None,
+    stop: int | None,
+    measurement: str,
+    field: str,
+) -> str:
+    """A source up to the condition that its filter ends with."""
+    return (
         f"from(bucket: {string(bucket)})"
         f" |> range(start: {time(0 if start is None else start)},"
         f" stop: {time(MAX_TIME if stop is None else stop)})"
-        f' |> filter(fn: (r) => r._measurement == "'
-        f'{MEASUREMENT}" and r._field == "'
-        f'{FIELD}" and ({ids}))'
+        f" |> filter(fn: (r) => r._measurement == {string(measurement)}"
+        f" and r._field == {string(field)}"
     )
 
 

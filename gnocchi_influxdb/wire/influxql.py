@@ -23,20 +23,26 @@ from collections.abc import Iterable, Sequence
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.schema import (
+    AGGREGATES,
     FIELD,
+    MARKS,
     MAX_TIME,
     MEASUREMENT,
     NAMES,
-    ROLLUPS,
     TAG,
+    WATERMARKS,
     WINDOW_FUNCTIONS,
 )
 
-#: Column of an answer that holds points.
+#: Columns of answers that hold points, and marks.
 POINTS = FIELD
+MARK = schema.MARK
 
 #: Fields and their types, one row for each type that a field has in a shard.
 FIELD_TYPES = f'SHOW FIELD KEYS FROM "{MEASUREMENT}"'
+
+#: The oldest point of all metrics.
+OLDEST = f'SELECT first("{FIELD}") FROM "{MEASUREMENT}"'
 
 # Terms in a group of ORs, see `any_of`. Deletes and names use it, too, so it
 # is not among the thresholds of reads.
@@ -83,27 +89,61 @@ def points(
     start: int | None,
     stop: int | None,
     limit: int | None = None,
+    measurement: str = MEASUREMENT,
+    field: str = FIELD,
 ) -> str:
-    """The points themselves, in the column `POINTS`.
+    """The points themselves, in the column of the field's name.
 
     :param start: ns since the epoch, None: from the first point.
     :param stop: ns since the epoch, exclusive, None: to the last point.
     :param limit: number of points of each metric, the oldest ones.
     """
     return (
-        f'SELECT "{FIELD}"'
-        + _source(metrics, start, stop)
+        f"SELECT {identifier(field)}"
+        + _source(metrics, start, stop, measurement)
         + f' GROUP BY "{TAG}"'
         + ("" if limit is None else f" LIMIT {limit:d}")
     )
 
 
-def newest(metrics: Sequence[uuid.UUID]) -> str:
+def newest(
+    metrics: Sequence[uuid.UUID],
+    measurement: str = MEASUREMENT,
+    field: str = FIELD,
+) -> str:
     """The newest point of each metric, in the column `last`."""
     return (
-        f'SELECT last("{FIELD}")'
-        + _source(metrics, None, None)
+        f"SELECT last({identifier(field)})"
+        + _source(metrics, None, None, measurement)
         + f' GROUP BY "{TAG}"'
+    )
+
+
+def count(start: int, stop: int) -> str:
+    """How many points all metrics have in a range: a row, or none."""
+    return (
+        f'SELECT count("{FIELD}") FROM "{MEASUREMENT}"'
+        f" WHERE {_within(start, stop)}"
+    )
+
+
+def points_of_all(start: int, stop: int, part: str) -> str:
+    """The points of all metrics whose ids match, in the column `FIELD`.
+
+    :param part: a regular expression, of `parts_of_all`.
+    """
+    return (
+        f'SELECT "{FIELD}" FROM "{MEASUREMENT}"'
+        f" WHERE {TAG} =~ /{part}/ AND {_within(start, stop)}"
+        f' GROUP BY "{TAG}"'
+    )
+
+
+def marks_of_all(since: int) -> str:
+    """Marks of late measures since a time (ns), in the column `MARK`."""
+    return (
+        f'SELECT "{MARK}" FROM "{MARKS}"'
+        f' WHERE {_within(since, None)} GROUP BY "{TAG}"'
     )
 
 
@@ -118,11 +158,17 @@ def infos(metrics: Iterable[uuid.UUID], counts: bool = True) -> str:
     return f'SELECT count("name") FROM {source} GROUP BY "{TAG}"'
 
 
+def newest_of(fields: Iterable[str]) -> str:
+    """The newest watermark: a row with its time and these fields."""
+    columns = ", ".join(map(identifier, fields))
+    return f'SELECT {columns} FROM "{WATERMARKS}" ORDER BY time DESC LIMIT 1'
+
+
 def delete(metrics: Iterable[uuid.UUID]) -> str:
-    """Delete all points of some metrics, their rollups and their names."""
+    """Delete all that is stored of some metrics: points, windows, names."""
     # It costs no more than for one of the measurements.
     return (
-        f'DELETE FROM "{MEASUREMENT}", "{NAMES}", "{ROLLUPS}"'
+        f'DELETE FROM "{MEASUREMENT}", "{NAMES}", "{AGGREGATES}", "{MARKS}"'
         f" WHERE {any_of(metrics)}"
     )
 
@@ -183,10 +229,13 @@ def _duration(seconds: int) -> str:
 
 
 def _source(
-    metrics: Iterable[uuid.UUID], start: int | None, stop: int | None
+    metrics: Iterable[uuid.UUID],
+    start: int | None,
+    stop: int | None,
+    measurement: str = MEASUREMENT,
 ) -> str:
     return (
-        f' FROM "{MEASUREMENT}" WHERE {any_of(metrics)}'
+        f' FROM "{measurement}" WHERE {any_of(metrics)}'
         f" AND {_within(start, stop)}"
     )
 

@@ -9,11 +9,13 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Points to line protocol.
+"""Points, downsampled windows and marks to line protocol (pure).
 
 One measure is one line (timestamps in nanoseconds)::
 
     measure,metric=5a301761-aaaa-46e2-8900-8b4f6fe6675a value=42.5 1400000000
+
+`schema` says what the others look like.
 
 https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 """
@@ -22,17 +24,30 @@ import dataclasses
 import functools
 import itertools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
 import numpy.typing
 import orjson
 
-from gnocchi_influxdb.schema import FIELD, MEASUREMENT, TAG, Array
+from gnocchi_influxdb.schema import (
+    AGGREGATES,
+    FIELD,
+    MARK,
+    MARKS,
+    MEASUREMENT,
+    SECOND,
+    TAG,
+    Array,
+)
 
 # Fewer points are not searched for times that are the same: it does not pay.
 _MANY = 1000
+
+# More than there are windows of a second until the largest time; a batch does
+# not span as many of less.
+_WINDOWS = 2**34
 
 # Where the tag is in a prefix.
 _TAG = slice(len(MEASUREMENT) + 1, -len(f" {FIELD}="))
@@ -116,6 +131,73 @@ def encode(points: PointTable) -> bytes:
     return b"".join(pieces)
 
 
+def windows(
+    ids: Sequence[uuid.UUID],
+    owners: Array,
+    times: Array,
+    values: Mapping[str, Array],
+) -> list[bytes]:
+    """A line for each window that has a value.
+
+    :param ids: of the metrics.
+    :param owners: shape (n,), int64: position in `ids`.
+    :param times: shape (n,), int64: starts of the windows, ns.
+    :param values: by aggregation method, shape (n,), NaN where there is none.
+    """
+    heads = numpy.array(
+        [f"{AGGREGATES},{TAG}={id_} ".encode() for id_ in ids],
+        dtype=object,
+    )[owners].tolist()
+    columns = []
+    for method, of_method in values.items():
+        there = numpy.isfinite(of_method)
+        texts = numpy.full(len(of_method), b"", dtype=object)
+        prefix = f"{method}=".encode()
+        texts[there] = [
+            prefix + number + b"," for number in _each(of_method[there])
+        ]
+        columns.append(texts.tolist())
+    lines = []
+    for head, time, *fields in zip(
+        heads, times.tolist(), *columns, strict=True
+    ):
+        text = b"".join(fields)
+        if text:
+            lines.append(b"%b%b %d\n" % (head, text[:-1], time))
+    return lines
+
+
+def marks(points: PointTable, late: int, until: int, every: int) -> bytes:
+    """Lines that mark the windows of late points.
+
+    :param late: points before that (ns) are late.
+    :param until: time (ns) by which the points have reached InfluxDB.
+    :param every: length of a window, ns.
+    """
+    # They are sorted.
+    number = int(points.times.searchsorted(late))
+    if not number:
+        return b""
+    windows = points.times[:number] // every
+    first = int(windows[0])
+    both = numpy.unique(points.metrics[:number] * _WINDOWS + (windows - first))
+    metrics, windows = numpy.divmod(both, _WINDOWS)
+    windows += first
+    # In one second, and each window at a time of its own.
+    times = until // SECOND * SECOND + windows % SECOND
+    lines = zip(
+        metrics.tolist(),
+        _each(windows * every / SECOND),
+        times.tolist(),
+        strict=True,
+    )
+    return b"".join(
+        b"%b,%b %b=%b %d\n"
+        % (MARKS.encode(), points.tag(metric), MARK.encode(), start, time)
+        for metric, start, time in lines
+    )
+
+
 def _ends(times: Array) -> list[bytes]:
     """The end of each line: space, time and line end.
 
@@ -143,3 +225,8 @@ def _numbers(array: Array) -> bytes:
         numpy.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY
     )
     return text[1:-1]
+
+
+def _each(array: Array) -> list[bytes]:
+    """Each number by itself."""
+    return _numbers(array).split(b",") if len(array) else []

@@ -13,11 +13,16 @@
 
 import time
 
-from gnocchi_influxdb import exceptions
+import daiquiri
+
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager as buckets_
+from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.client import client as client_
-from gnocchi_influxdb.rollups import rollup_choice, rollup_lines
+from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import batch as batch_
+
+LOG = daiquiri.getLogger(__name__)
 
 #: How many timeouts a write takes at most, its repetitions included: the last
 #: of them begins within one, and each has three steps that may take as long:
@@ -48,9 +53,10 @@ class Delivery:
         self._client = client
         self._buckets = buckets
         self._timeout = timeout
+        self._told: set[str] = set()
 
     def write(self, batch: batch_.Batch, lines: bytes, marked: int = 0) -> int:
-        """Send lines, and marks for the days of those points that are late.
+        """Send lines, and before them marks for those points that are late.
 
         Makes the bucket if it is not there. While somebody else makes it,
         waits for it, no longer than the timeout.
@@ -66,9 +72,9 @@ class Delivery:
         while True:
             try:
                 self._buckets.ensure(batch.policy)
-                marks, until = self._marks(batch, marked)
-                self._client.write(batch.bucket, lines + marks)
-                return until
+                marked = self._mark(batch, marked)
+                self._client.write(batch.bucket, lines)
+                return marked
             except exceptions.BucketNotFoundError:
                 # Somebody has deleted it since we saw it, or is making it at
                 # this moment: InfluxDB 2 shows a bucket before it can write
@@ -79,25 +85,49 @@ class Delivery:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    # Marks belong to the cache of rollups, see `rollup_lines`.
+    # A window that is downsampled already must be computed again for a late
+    # measure, and until then be made of points: see `Watermark`.
 
-    def _marks(self, batch: batch_.Batch, marked: int) -> tuple[bytes, int]:
-        """Marks that the points need if they are sent now.
+    def _mark(self, batch: batch_.Batch, marked: int) -> int:
+        """Mark the windows of those points that are late if sent now.
 
-        :return: lines, and until when (ns) they suffice.
+        :return: until when (ns) these marks suffice.
+        :raises InfluxDBError: the server fails.
         """
         timeout = int(1e9 * self._timeout)
         now = self._client.clock.now_ns()
         until = now + LONGEST * timeout
-        if (
-            until <= marked
-            or self._client.capabilities.may_lag
-            or not rollup_lines.has_late(batch.points, until)
-            or not rollup_choice.is_ever_kept(batch.policy)
-        ):
-            return b"", marked
-        marked = now + MARKED * timeout
-        oldest = rollup_lines.oldest_place(
-            now, self._buckets.kept(batch.policy)
-        )
-        return rollup_lines.marks(batch.points, marked, oldest), marked
+        late = until - watermark.DELAY + watermark.SKEW * schema.SECOND
+        # They are sorted.
+        if until <= marked or not (batch.points.times[:1] < late).any():
+            return marked
+        until = now + MARKED * timeout
+        late = until - watermark.DELAY + watermark.SKEW * schema.SECOND
+        for target in self._buckets.downsampled(batch.policy):
+            lines = line_protocol.marks(
+                batch.points, late, until, target.every
+            )
+            if lines:
+                self._write_marks(target.name, lines)
+        return until
+
+    def _write_marks(self, bucket: str, lines: bytes) -> None:
+        try:
+            self._client.write(bucket, lines)
+        except exceptions.BucketNotFoundError:
+            pass  # Then no window is there that could be wrong.
+        except exceptions.OF_ONE_BUCKET as e:
+            # That costs no measure. Windows are computed once more before
+            # their points expire, and are right then at the latest.
+            if isinstance(e, exceptions.PartialWriteError) and not (
+                e.type_conflict
+            ):
+                return  # They have expired.
+            if bucket not in self._told:
+                self._told.add(bucket)
+                LOG.error(
+                    "Late measures can't be marked in bucket %s, so its"
+                    " windows show them a day or so later: %s",
+                    bucket,
+                    e,
+                )

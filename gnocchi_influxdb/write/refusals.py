@@ -23,6 +23,7 @@ import daiquiri
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import manager, shards, type_conflicts
+from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write.batch import Batch
 
 LOG = daiquiri.getLogger(__name__)
@@ -81,6 +82,27 @@ class Refusals:
         self._lost(batch, dropped, error)
         return ()
 
+    def too_old(self, batch: Batch, oldest: int) -> Batch:
+        """The part of a batch that is not too old; the other is logged.
+
+        :param oldest: ns since the epoch.
+        """
+        number = int(batch.points.times.searchsorted(oldest))
+        points = batch.part(0, number).points
+        self._count(number)
+        LOG.error(
+            "%d of %d points for bucket %s are refused, the oldest of %s:"
+            " their windows are downsampled and can't be computed again."
+            " [storage] influxdb_raw_slack says how late measures may be. The"
+            " points were of %s",
+            number,
+            len(batch.points),
+            batch.bucket,
+            points.times[0].astype("datetime64[ns]"),
+            _metrics(points),
+        )
+        return batch.part(number, len(batch.points))
+
     def _by_shard(self, batch: Batch) -> list[Batch]:
         found = self._find(batch.bucket)
         if found is None or not found.shard_duration:
@@ -98,20 +120,17 @@ class Refusals:
         cure = self._cure(batch, error)
         self._count(number)
         points = batch.points
-        metrics = {points.ids[i] for i in points.metrics[:1000].tolist()}
         LOG.error(
             "InfluxDB has refused for good %d of %d points for bucket %s"
             " between %s and %s; the others are stored. It says: %s."
-            " The points were of %d metrics: %s%s%s",
+            " The points were of %s%s",
             number,
             len(points),
             batch.bucket,
             points.times[0].astype("datetime64[ns]"),
             points.times[-1].astype("datetime64[ns]"),
             error.reason,
-            len(metrics),
-            ", ".join(sorted(map(str, metrics))[:5]),
-            ", ..." if len(metrics) > 5 else "",
+            _metrics(points),
             cure,
         )
 
@@ -133,3 +152,11 @@ class Refusals:
             return self._buckets.find(bucket)
         except exceptions.AccessError:
             return None  # A token that may write may not be allowed to look.
+
+
+def _metrics(points: line_protocol.PointTable) -> str:
+    """Which metrics points are of, some of them by name."""
+    metrics = {points.ids[i] for i in points.metrics[:1000].tolist()}
+    more = ", ..." if len(metrics) > 5 else ""
+    names = ", ".join(sorted(map(str, metrics))[:5])
+    return f"{len(metrics)} metrics: {names}{more}"

@@ -80,10 +80,14 @@ class BatchWriter:
     def write(self, batch: Batch) -> None:
         """Write all points of a batch.
 
-        Points that the server refuses for good are left out and logged.
+        Points that the server refuses for good are left out and logged. So
+        are those whose windows can't be computed any more.
 
         :raises InfluxDBError: some may not be written; repeat it all.
         """
+        oldest = self._buckets.oldest_taken(batch.policy)
+        if len(batch.points) and batch.points.times[0] < oldest:
+            batch = self._refusals.too_old(batch, oldest)
         bounds = request_bounds(len(batch.points), self._batch_size)
         if len(bounds) == 1:
             self._send(batch)
@@ -112,7 +116,7 @@ class BatchWriter:
         """
         points = batch.points
         bounds = shards.bounds(
-            points.times, shards.duration(self._buckets.kept(batch.policy))
+            points.times, self._buckets.of(batch.policy).shard_duration
         )
         if (len(bounds) - 1) * len(points.ids) * _MANY > len(points):
             return [], 0

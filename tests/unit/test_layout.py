@@ -28,9 +28,6 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-# Left as they are until downsampling replaces the cache.
-OTHER_LOGGERS = {"rollups/rollup_store.py"}
-
 
 @pytest.fixture(scope="module")
 def trees():
@@ -96,4 +93,4 @@ def _gets_a_logger(tree):
 def test_daiquiri_makes_the_loggers(trees):
     assert {
         name for name, tree in trees.items() if _gets_a_logger(tree)
-    } == OTHER_LOGGERS
+    } == set()

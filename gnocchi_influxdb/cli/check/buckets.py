@@ -103,7 +103,7 @@ def bucket(
             f"keeps points for {spelled(found.retention)}, the archive policy"
             f" asks for {spelled(wanted.retention)}"
             + ("; the next measures change that" if may_make else ""),
-            known.server.to_lengthen(found, wanted.retention),
+            known.server.to_change(found, wanted),
         )
         return
     more = ""

@@ -24,7 +24,6 @@ from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.cli.migrate import history, source
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read import coalescing, fetcher, query
-from gnocchi_influxdb.rollups import rollup_store
 from gnocchi_influxdb.write import batch, writer
 
 LOG = daiquiri.getLogger(__name__)
@@ -97,7 +96,6 @@ class Transfer:
             client,
             buckets,
             conf.influxdb_query_language,
-            rollup_store.Store(client, enabled=False),
         )
         self._dry_run = dry_run
 

@@ -252,12 +252,13 @@ def test_nothing_is_asked_about_a_bucket_that_is_known(
     ("definition", "retention"),
     [
         ([(60, DAY)], DAY + 60),
-        # The longest timespan and the coarsest granularity.
-        ([(60, DAY), (300, 30 * DAY), (HOUR, 7 * DAY)], 30 * DAY + HOUR),
+        # The finest timespan, the coarsest granularity, and the slack.
+        ([(60, DAY), (300, 30 * DAY), (HOUR, 7 * DAY)], 3 * DAY + HOUR),
         ([(1, 60)], HOUR),
         ([(0.5, HOUR)], HOUR + 1),
         ([(1, HOUR)], HOUR + 1),
-        ([(60, DAY), (300, None)], 0),
+        ([(60, DAY), (300, None)], 3 * DAY + 300),
+        ([(60, None), (300, DAY)], 0),
         ([(1, 9223372035)], 9223372036),
         ([(1, 9223372036)], 0),
     ],
@@ -267,11 +268,30 @@ def test_retention_follows_the_policy(driver, influxdb, definition, retention):
     driver.buckets.ensure(a_policy)
     got, shard = made(driver, influxdb, a_policy)
     assert got == retention
-    assert shard == shards.duration(retention)
     # Neither hundreds of shards nor next to none.
+    most = 60 if len(definition) == 1 else 14
+    assert shard == shards.duration(retention, most)
     assert shard >= HOUR
     if retention:
-        assert retention / shard <= 60 or shard == 84 * DAY
+        assert retention / shard <= most or shard == 84 * DAY
+
+
+def test_each_coarser_definition_has_a_bucket(driver, influxdb):
+    a_policy = with_timespans((1, HOUR), (60, 7 * DAY), (HOUR, None))
+    name = driver.buckets.ensure(a_policy)
+    assert by_hand.bucket(influxdb, f"{name}@60s")[1:] == (7 * DAY + 60, DAY)
+    assert by_hand.bucket(influxdb, f"{name}@3600s")[1:] == (0, 84 * DAY)
+    # Only a migration has something to put there.
+    assert by_hand.bucket(influxdb, f"{name}@1s") is None
+
+
+def test_without_downsampling_points_are_kept(make_conf, influxdb):
+    conf = make_conf(influxdb_downsampling=False)
+    driver = InfluxDBStorage(conf.storage)
+    a_policy = with_timespans((60, DAY), (HOUR, 30 * DAY))
+    name = driver.buckets.ensure(a_policy)
+    assert by_hand.bucket(influxdb, name)[1] == 30 * DAY + HOUR
+    assert by_hand.bucket(influxdb, f"{name}@3600s") is None
 
 
 def test_grows_with_the_definition(driver, make_conf, influxdb):

@@ -210,7 +210,8 @@ def test_flux_without_influxql(make_conf, influxdb, indexer_driver):
         for _ in range(3):
             found = samples.read(driver, m, "median", 60)
             assert found == {T0: 2.0}
-        assert len(between.paths("/query")) == 1
+            # The types, and the watermark.
+            assert len(between.paths("/query")) == 2
 
 
 def moment(text):

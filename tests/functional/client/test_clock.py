@@ -15,10 +15,11 @@ import time
 
 import pytest
 
+from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.client import transport
-from gnocchi_influxdb.rollups import rollup_lines
+from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.functional.rollups.test_rollups import kept_fields
+from gnocchi_influxdb.wire import influxql, influxql_points
 from tests.support.samples import NS, metric, policy, read, write
 
 HOUR = 3600 * NS
@@ -71,43 +72,46 @@ def test_it_is_the_servers(driver, now, jump):
         assert abs(clock.now_ns() - now) < 10 * NS
 
 
-@pytest.mark.only_2x("nothing is kept elsewhere")
 @pytest.mark.parametrize("late", [True, False])
 @pytest.mark.parametrize("known", [True, False])
 def test_a_late_measure_is_marked(
-    influxdb, driver, indexer_driver, now, jump, late, known
+    driver, indexer_driver, now, jump, late, known
 ):
     m = hours()
     if known:
         driver.client.ping()
     jump()
-    then = now - (2 * rollup_lines.LATE if late else 5 * NS)
+    then = now - (2 * watermark.DELAY if late else 5 * NS)
     write(driver, {m: {then: 1.0}}, indexer_driver)
-    assert kept_fields(influxdb, driver, m) == (
-        {rollup_lines.MARK: 1} if late else {}
+    (target,) = driver.buckets.downsampled(m.archive_policy)
+    body = driver.client.influxql(target.name, influxql.marks_of_all(0))
+    ((marks,),) = map(
+        dict.values, influxql_points.parse_influxql(body, [[influxql.MARK]])
     )
+    assert list(marks) == ([m.id] if late else [])
+    if late:
+        (window,) = watermark.marked(marks[m.id], HOUR).tolist()
+        assert window == then // HOUR * HOUR
+        (time_,) = marks[m.id]["timestamps"].astype("int64").tolist()
+        assert now < time_ < now + 300 * NS
 
 
-@pytest.mark.only_2x("nothing is kept elsewhere")
 @pytest.mark.parametrize("before", [True, False])
-def test_a_window_that_is_not_over_is_not_kept(
-    influxdb, driver, indexer_driver, now, jump, monkeypatch, before
+def test_a_window_that_is_not_over_is_not_computed(
+    storage_conf, driver, indexer_driver, now, jump, before
 ):
     m = hours()
-    today = now // DAY * DAY
-    points = {today - i * HOUR: 1.0 for i in range(1, 20 * 24)}
-    with monkeypatch.context() as context:
-        # As if they had come in time.
-        context.setattr(rollup_lines, "has_late", lambda *_: False)
-        write(driver, {m: points}, indexer_driver)
+    write(
+        driver, {m: {now - i * HOUR: 1.0 for i in range(20)}}, indexer_driver
+    )
     jump()
     if before:
         driver.client.ping()
-    read(driver, m, "sum", 3600, today - 19 * DAY)
-    field = rollup_lines.field("sum", HOUR)
-    blocks = kept_fields(influxdb, driver, m)[field]
-    # Those that are over, and perhaps the hours of today that are.
-    assert blocks in (19, 20)
+    (target,) = driver.buckets.downsampled(m.archive_policy)
+    pass_ = Downsampler(driver.buckets, storage_conf.storage)
+    for mark in pass_.downsample(m.archive_policy, target):
+        assert mark.until <= now
+    assert mark.until >= now - HOUR - watermark.DELAY - 10 * NS
     write(driver, {m: {now: 7.0}}, indexer_driver)
-    answer = read(driver, m, "sum", 3600, today - 19 * DAY)
-    assert answer[now // HOUR * HOUR] == 7.0
+    answer = read(driver, m, "sum", 3600, now - 19 * HOUR)
+    assert answer[now // HOUR * HOUR] == 7.0 + (now % HOUR == 0)

@@ -48,7 +48,7 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def driver(make_conf):
-    conf = make_conf(influxdb_retention=False, influxdb_rollups=False)
+    conf = make_conf(influxdb_retention=False, influxdb_downsampling=False)
     return InfluxDBStorage(conf.storage)
 
 

@@ -289,7 +289,7 @@ def test_what_is_no_metrics_series():
             [f"measure,metric={one}\\,a"],
             ["measure,metric=mine"],
             [f"metric_info,metric={one[::-1]}"],
-            [f"rollup,metric={two}"],
+            [f"aggregate,metric={two}"],
         ]
     )
     assert [str(id_) for id_ in ids] == [one]

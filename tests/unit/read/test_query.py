@@ -148,21 +148,18 @@ def test_points_of_several_metrics(method, together, monkeypatch):
         array({12: 7.0, 14: 8.0, 15: 9.0, 29: 1.0}),
     ]
     asked = query.PointsQuery("b", 0, 100)
-    found, owners = asked.windows_of_all(a, of_all, (10, 30))
+    found = asked.windows_by_metric(a, dict(enumerate(of_all)), (10, 30))
+    assert list(found) == [0, 1, 2]
     for i, of_one in enumerate(of_all):
         alone = asked.windows(a, of_one, (10, 30))
-        assert times(found[owners == i]) == times(alone)
-        assert found["values"][owners == i] == pytest.approx(
-            alone["values"], rel=1e-9
-        )
-    assert set(owners.tolist()) == {0, 2}
+        assert times(found[i]) == times(alone)
+        assert found[i]["values"] == pytest.approx(alone["values"], rel=1e-9)
+    assert len(found[0])
+    assert not len(found[1])
 
 
 def test_windows_of_several_metrics():
-    found, owners = windows().windows_of_all(
-        aggregation("mean"),
-        [array({0: 1.0, 10: 2.0}), array({0: 3.0})],
-        (0, 20),
+    rows = {1: array({0: 1.0, 10: 2.0}), 2: array({0: 3.0})}
+    assert (
+        windows().windows_by_metric(aggregation("mean"), rows, (0, 20)) == rows
     )
-    assert found["values"].tolist() == [1.0, 2.0, 3.0]
-    assert owners.tolist() == [0, 0, 1]

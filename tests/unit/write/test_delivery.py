@@ -19,8 +19,10 @@ import pytest
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.client import api
 from gnocchi_influxdb.write import delivery
-from gnocchi_influxdb.write.batch import Batch
+from gnocchi_influxdb.write.batch import Batch, clean
 from tests.support.clock import Clock
+
+NO_POINTS = clean([], [])[0]
 
 
 class Missing:
@@ -69,7 +71,7 @@ def test_as_long_as_the_timeout(clock, ensured, timeout, tries):
     client = NotYet()
     one = delivery.Delivery(client, buckets, timeout)
     with pytest.raises(exceptions.BucketNotFoundError):
-        one.write(Batch("low", "gnocchi-low", None), b"")
+        one.write(Batch("low", "gnocchi-low", NO_POINTS), b"")
     assert buckets.looks == tries
     assert client.writes == (tries if ensured else 0)
     assert clock.now <= 1000 + timeout

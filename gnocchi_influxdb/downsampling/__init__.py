@@ -9,4 +9,4 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The cache of aggregates. Downsampling replaces it."""
+"""Computing the windows of coarser definitions ahead of their reads."""

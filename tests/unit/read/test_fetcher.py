@@ -13,11 +13,11 @@
 
 import time
 
-from gnocchi_influxdb.read import density
+from gnocchi_influxdb.read import fetcher
 
 
 def test_it_is_of_a_bucket_and_a_granularity():
-    memory = density.Density()
+    memory = fetcher.Density()
     assert not memory.is_dense("a", 60, 2)
     memory.note_dense("a", 60, 2)
     assert memory.is_dense("a", 60, 2)
@@ -27,8 +27,8 @@ def test_it_is_of_a_bucket_and_a_granularity():
 
 
 def test_it_fades(monkeypatch):
-    memory = density.Density()
+    memory = fetcher.Density()
     memory.note_dense("a", 60, 2)
     later = time.monotonic() + 3600
-    monkeypatch.setattr(density.time, "monotonic", lambda: later)
+    monkeypatch.setattr(fetcher.time, "monotonic", lambda: later)
     assert not memory.is_dense("a", 60, 2)

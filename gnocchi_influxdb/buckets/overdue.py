@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Points are kept for longer while their windows are not computed.
+
+Otherwise they would expire while gnocchi-metricd stands still. Whoever writes
+sees to it, since it is there when points are; and whoever downsamples takes it
+back.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import daiquiri
+
+from gnocchi_influxdb import schema
+from gnocchi_influxdb.buckets import watermark
+from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
+from gnocchi_influxdb.buckets.api_2x import BucketAPI
+from gnocchi_influxdb.buckets.policy import PolicyBucket, longer
+from gnocchi_influxdb.client.clock import Clock
+
+LOG = daiquiri.getLogger(__name__)
+
+_DAY = 86400
+
+
+class Overdue:
+    """Watches that points outlive the downsampling. Threads may share it.
+
+    :param slack: the option influxdb_raw_slack, s.
+    """
+
+    def __init__(
+        self,
+        server: BucketAPI | RetentionPolicyAPI,
+        watermarks: watermark.Watermarks,
+        clock: Clock,
+        slack: int,
+    ) -> None:
+        self._server = server
+        self._watermarks = watermarks
+        self._clock = clock
+        self._slack = slack
+
+    def seconds(self, points: str, downsampled: Sequence[PolicyBucket]) -> int:
+        """For how long windows of a policy could have been computed.
+
+        :param points: name of the policy's bucket of points.
+        :param downsampled: the buckets of its windows.
+        :raises InfluxDBError: that can't be seen.
+        """
+        now = self._clock.now_ns()
+        late = 0
+        for one in downsampled:
+            mark = self._watermarks.read(one.name)
+            since = mark.until if mark else self._watermarks.oldest(points)
+            if since is not None:
+                late = max(late, watermark.overdue(since, one.every, now))
+        return late // schema.SECOND
+
+    def lengthened(
+        self, wanted: PolicyBucket, downsampled: Sequence[PolicyBucket]
+    ) -> PolicyBucket:
+        """The bucket of points, for longer if windows are overdue.
+
+        :param wanted: the bucket that the policy asks for.
+        """
+        if not downsampled or not wanted.retention:
+            return wanted
+        late = self.seconds(wanted.name, downsampled)
+        longest = wanted.retention + -(-late // _DAY) * _DAY
+        found = self._server.find(wanted.name)
+        if (
+            late <= self._slack / 2
+            or found is None
+            or not longer(longest, found.retention)
+        ):
+            return wanted
+        LOG.error(
+            "Archive policy %s has not been downsampled for %d h, so its"
+            " points are kept for longer. Start gnocchi-metricd, with"
+            " [incoming] driver = influxdb, or run: gnocchi-influxdb"
+            " downsample --policy %s",
+            wanted.policy,
+            late // 3600,
+            wanted.policy,
+        )
+        note = self._watermarks.read_lengthened(wanted.name)
+        before = found.retention
+        if note is not None and note.lengthened == before:
+            before = note.before
+        self._watermarks.write_lengthened(
+            wanted.name, watermark.Lengthened(before, longest)
+        )
+        return dataclasses.replace(wanted, retention=longest)
+
+    def take_back(self, wanted: PolicyBucket) -> bool:
+        """Let points expire again as they did before `lengthened`.
+
+        :param wanted: the bucket that the policy asks for.
+        :return: whether the bucket has changed.
+        :raises InfluxDBError: the token may not, or the server fails.
+        """
+        found = self._server.find(wanted.name)
+        if found is None or not longer(found.retention, wanted.retention):
+            return False
+        note = self._watermarks.read_lengthened(wanted.name)
+        if note is None or note.lengthened != found.retention:
+            return False
+        LOG.info("Points of bucket %s expire as before", wanted.name)
+        self._server.change(
+            found, dataclasses.replace(wanted, retention=note.before)
+        )
+        return True

@@ -1,0 +1,277 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Downsampling one definition of an archive policy.
+
+A pass does what is due: windows that are over since the last pass; windows
+that have received late measures; and windows whose points expire soon once
+more, which heals what was changed behind Gnocchi's back. It goes on in slices
+of bounded size, and moves the watermark after each. So it may be killed at
+any moment, and two may do the same: a window is computed from its points, and
+computing it twice changes nothing.
+"""
+
+import dataclasses
+import itertools
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+
+from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.aggregation import grouping, methods, windows
+from gnocchi_influxdb.buckets import watermark
+from gnocchi_influxdb.buckets.manager import Buckets
+from gnocchi_influxdb.buckets.policy import PolicyBucket
+from gnocchi_influxdb.buckets.watermark import DELAY, Watermark
+from gnocchi_influxdb.downsampling.source import PointSource
+from gnocchi_influxdb.read.coalescing import Rows
+from gnocchi_influxdb.wire import line_protocol
+
+# Points of a window expire no sooner than so long after it was computed the
+# last time, ns: InfluxDB looks every half hour for what has expired.
+_MARGIN = 2 * 3600 * schema.SECOND
+
+
+# Metrics with late measures that are read one by one; of more, all are read.
+_MANY = 1000
+
+
+class Downsampler:
+    """Downsamples policies. For one thread.
+
+    :param conf: the group of options that the client was made with.
+    """
+
+    def __init__(self, buckets: Buckets, conf: Any) -> None:
+        self._buckets = buckets
+        self._client = buckets.client
+        self._batch_size: int = conf.influxdb_batch_size
+        self._source = PointSource(
+            buckets.client, conf.influxdb_query_language
+        )
+
+    def downsample(
+        self, policy: Any, target: PolicyBucket, until: int | None = None
+    ) -> Iterator[Watermark]:
+        """Do what is due for one definition, a slice with each step.
+
+        :param target: of `Buckets.downsampled`.
+        :param until: windows that end later (ns) are left for another time;
+            None: those that are over.
+        :return: the watermark, after each slice.
+        :raises InfluxDBError: it can't go on; what was done counts.
+        """
+        self._buckets.ensure(policy)
+        one = _Definition(
+            policy, target, self._buckets.name(policy), self._client
+        )
+        began = one.now()
+        mark = self._buckets.watermarks.read(target.name)
+        if mark is None:
+            mark = self._first(one)
+            if mark is None:
+                return
+        end = began - DELAY
+        if until is not None:
+            end = min(end, until)
+        end = schema.floor(end, target.every)
+        for start, stop, points in self._slices(one, mark.until, end):
+            self._compute(one, start, stop, points)
+            # Of history that no measure can reach once is enough.
+            last = mark.last
+            if last == start:
+                last = min(stop, self._out_of_reach(one))
+            mark = mark._replace(until=stop, last=max(last, mark.last))
+            self._buckets.watermarks.write(target.name, mark)
+            yield mark
+        if self._compute_marked(one, mark):
+            mark = mark._replace(began=began)
+            self._buckets.watermarks.write(target.name, mark)
+            yield mark
+        yield from self._compute_last(one, mark)
+
+    def _first(self, one: "_Definition") -> Watermark | None:
+        """Where to begin, None if there are no points."""
+        oldest = self._buckets.watermarks.oldest(one.source)
+        if oldest is None:
+            return None
+        if one.target.retention:
+            kept = one.target.retention * schema.SECOND
+            oldest = max(oldest, one.now() - kept)
+        start = schema.floor(oldest, one.target.every)
+        return Watermark(start, 0, start)
+
+    def _slices(
+        self, one: "_Definition", start: int, stop: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """Ranges of whole windows with about as many points as are read.
+
+        :return: start and stop of each, ns, and how many points it has.
+        """
+        every = one.target.every
+        number = 1
+        while start < stop:
+            end = min(start + number * every, stop)
+            points = self._source.count(one.source, start, end)
+            while points > self._source.most and end - start > every:
+                end = start + schema.ceil((end - start) // 2, every)
+                points = self._source.count(one.source, start, end)
+            number = (end - start) // every
+            if 2 * points <= self._source.most:
+                number *= 2
+            yield start, end, points
+            start = end
+
+    def _compute(
+        self, one: "_Definition", start: int, stop: int, points: int
+    ) -> None:
+        """Compute the windows of all metrics from `start` to before `stop`.
+
+        :param points: how many there are, about.
+        """
+        first = max(start - one.reach, 0)
+        number = points * (stop - first) // (stop - start)
+        for rows in self._source.read(one.source, first, stop, number):
+            self._store(one, rows, start)
+
+    def _store(self, one: "_Definition", rows: Rows, start: int) -> None:
+        if not rows:
+            return
+        points, owners = windows.joined(list(rows.values()))
+        lines = line_protocol.windows(
+            list(rows), *one.windows(points, owners, start)
+        )
+        for i in range(0, len(lines), self._batch_size):
+            part = b"".join(lines[i : i + self._batch_size])
+            try:
+                self._client.write(one.target.name, part)
+            except exceptions.PartialWriteError as e:
+                if e.type_conflict:
+                    raise
+                # They are too old to be asked for.
+
+    def _compute_marked(self, one: "_Definition", mark: Watermark) -> bool:
+        """Compute the windows that have received late measures.
+
+        :return: whether there were any.
+        """
+        every = one.target.every
+        marks = self._source.marks(one.target.name, mark.pending_since)
+        metrics: dict[int, set[uuid.UUID]] = {}
+        for metric, of_metric in marks.items():
+            for start in watermark.marked(of_metric, every).tolist():
+                # A measure counts for the rate of the next window, too.
+                for late in {start, start + one.reach}:
+                    metrics.setdefault(late, set()).add(metric)
+        oldest = schema.ceil(one.now() - one.kept(self._buckets), every)
+        due = [late for late in sorted(metrics) if oldest <= late < mark.until]
+        for start, stop in _runs(due, every):
+            ids = set().union(
+                *(metrics[late] for late in range(start, stop, every))
+            )
+            if len(ids) > _MANY:
+                for slice_ in self._slices(one, start, stop):
+                    self._compute(one, *slice_)
+                continue
+            first = max(start - one.reach, 0)
+            for rows in self._source.read_some(
+                one.source, sorted(ids), first, stop
+            ):
+                self._store(one, rows, start)
+        return bool(metrics)
+
+    def _out_of_reach(self, one: "_Definition") -> int:
+        """Windows that begin before (ns) take no measures any more."""
+        taken = self._buckets.oldest_taken(one.policy)
+        return schema.floor(taken, one.target.every) - one.reach
+
+    def _compute_last(
+        self, one: "_Definition", mark: Watermark
+    ) -> Iterator[Watermark]:
+        """Compute windows once more that no measure can reach any more."""
+        oldest = one.now() - one.kept(self._buckets)
+        start = max(mark.last, schema.ceil(oldest, one.target.every))
+        stop = min(self._out_of_reach(one), mark.until)
+        for first, end, points in self._slices(one, start, stop):
+            self._compute(one, first, end, points)
+            mark = mark._replace(last=end)
+            self._buckets.watermarks.write(one.target.name, mark)
+            yield mark
+
+
+@dataclasses.dataclass(frozen=True)
+class _Definition:
+    """A definition that is downsampled."""
+
+    policy: Any
+    target: PolicyBucket
+    source: str
+    client: Any
+
+    def now(self) -> int:
+        """InfluxDB's time, ns since the epoch."""
+        return int(self.client.clock.now_ns())
+
+    @property
+    def aggregations(self) -> list[Any]:
+        """One for each method of the policy."""
+        return [
+            a
+            for a in self.policy.aggregations
+            if schema.ns_of(a.granularity) == self.target.every
+        ]
+
+    @property
+    def reach(self) -> int:
+        """How long before a window (ns) a point may lie that counts for it."""
+        rates = any(methods.is_rate(a.method) for a in self.aggregations)
+        return self.target.every if rates else 0
+
+    def kept(self, buckets: Buckets) -> int:
+        """Age (ns) up to which all points of windows are there."""
+        kept = buckets.kept(self.policy)
+        if not kept:
+            return self.now()
+        return kept * schema.SECOND - self.reach - _MARGIN
+
+    def windows(
+        self, points: Any, owners: Any, start: int
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Windows of several metrics, without those before `start`.
+
+        :return: owners, times and values as `line_protocol.windows` wants
+            them.
+        """
+        grouped = grouping.GroupedMetrics(
+            points, owners, self.aggregations[0].granularity
+        )
+        times, whose = grouped.windows()
+        wanted = times >= start
+        values = {}
+        for a in self.aggregations:
+            series = methods.aggregate(grouped, a).ts
+            of_method = numpy.full(len(times), numpy.nan)
+            numbers = series["timestamps"].view("int64")
+            of_method[numbers] = series["values"]
+            values[a.method] = of_method[wanted]
+        return whose[wanted], times[wanted], values
+
+
+def _runs(starts: list[int], every: int) -> Iterator[tuple[int, int]]:
+    """Ranges of windows that follow each other."""
+    groups = itertools.groupby(
+        enumerate(starts), lambda pair: pair[1] - pair[0] * every
+    )
+    for _key, group in groups:
+        run = [start for _i, start in group]
+        yield run[0], run[-1] + every

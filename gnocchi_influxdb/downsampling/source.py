@@ -1,0 +1,142 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Reading the points of all metrics of a bucket, in bounded memory."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+
+from gnocchi import utils
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import type_conflicts
+from gnocchi_influxdb.client.client import Client
+from gnocchi_influxdb.read import cost
+from gnocchi_influxdb.read.coalescing import Rows
+from gnocchi_influxdb.wire import (
+    flux,
+    flux_response,
+    influxql,
+    influxql_points,
+    influxql_rows,
+)
+
+# Points that are read at once, about. In Flux they come as a stream of 88
+# bytes a point; InfluxQL has 120 bytes a point in the server's memory before
+# it sends the first one.
+_IN_FLUX = 500000
+_IN_INFLUXQL = 100000
+
+_HEX = "0123456789abcdef"
+
+
+class PointSource:
+    """The points of all metrics of buckets. For one thread.
+
+    :param language: flux, influxql, or auto for the faster one.
+    """
+
+    def __init__(self, client: Client, language: str) -> None:
+        self._client = client
+        self._conflicts = type_conflicts.Watch(client)
+        self._in_flux = language == "flux" or (
+            language == "auto" and client.capabilities.flux
+        )
+
+    @property
+    def most(self) -> int:
+        """Points that are read at once, about."""
+        return _IN_FLUX if self._in_flux else _IN_INFLUXQL
+
+    def count(self, bucket: str, start: int, stop: int) -> int:
+        """How many points there are, about.
+
+        It takes a tenth of the time of reading them.
+        """
+        try:
+            rows = influxql_rows.rows(
+                self._client.influxql(bucket, influxql.count(start, stop))
+            )
+        except (
+            exceptions.BucketNotFoundError,
+            exceptions.ConfigurationError,
+        ):
+            # Only Flux can be asked, which does not count sooner than it
+            # reads: so much that it is a window at a time.
+            return self.most
+        return int(rows[0][1]) if rows else 0
+
+    def read(
+        self, bucket: str, start: int, stop: int, number: int
+    ) -> Iterator[Rows]:
+        """Points by metric, in as many parts as bound the memory.
+
+        :param start: ns since the epoch.
+        :param stop: ns since the epoch, exclusive.
+        :param number: how many points there are, about.
+        """
+        in_flux = self._in_flux and not self._conflicts.other_types(bucket)
+        for part in parts(-(-number // self.most)):
+            if in_flux:
+                yield self._stream(
+                    flux.points_of_all(bucket, start, stop, part)
+                )
+            else:
+                statement = influxql.points_of_all(start, stop, part)
+                yield self._select(bucket, statement, influxql.POINTS)
+
+    def read_some(
+        self, bucket: str, ids: Sequence[uuid.UUID], start: int, stop: int
+    ) -> Iterator[Rows]:
+        """Points of some metrics, see `read`."""
+        for some in utils.grouper(ids, cost.METRICS_PER_QUERY):
+            if self._in_flux:
+                yield self._stream(flux.points(bucket, some, start, stop))
+            else:
+                statement = influxql.points(some, start, stop)
+                yield self._select(bucket, statement, influxql.POINTS)
+
+    def marks(self, bucket: str, since: int) -> Rows:
+        """Marks of late measures since a time (ns), by metric."""
+        if self._in_flux:
+            return self._stream(flux.marks_of_all(bucket, since))
+        statement = influxql.marks_of_all(since)
+        return self._select(bucket, statement, influxql.MARK)
+
+    def _stream(self, text: str) -> Rows:
+        stream = flux_response.Stream()
+        self._client.query(text, stream)
+        return stream.close()
+
+    def _select(self, bucket: str, statement: str, column: str) -> Rows:
+        body = self._client.influxql(bucket, statement)
+        (found,) = influxql_points.parse_influxql(body, [[column]])
+        return found[column]
+
+
+def parts(number: int) -> list[str]:
+    """Regular expressions that share out the ids of metrics.
+
+    UUIDs are random, so each matches about as many.
+
+    :param number: how many are wanted; there may be more, up to twice.
+    """
+    if number <= 1:
+        return ["^"]
+    if number > len(_HEX):
+        rest = -(-number // len(_HEX))
+        return [
+            f"^{digit}{part.removeprefix('^')}"
+            for digit in _HEX
+            for part in parts(rest)
+        ]
+    digits = len(_HEX) // number
+    return [f"^[{_HEX[i : i + digits]}]" for i in range(0, len(_HEX), digits)]

@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Downsampling, a part of what gnocchi-metricd does.
+
+Each archive policy belongs to one sack, by its name. So one worker at a time
+downsamples it, under the lock of that sack, and any number of hosts share the
+policies.
+"""
+
+import time
+import zlib
+from typing import Any
+
+import daiquiri
+
+from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.buckets import watermark
+from gnocchi_influxdb.buckets.manager import Buckets
+from gnocchi_influxdb.downsampling.downsampler import Downsampler
+
+LOG = daiquiri.getLogger(__name__)
+
+# Seconds that a call may take before it leaves the rest to the next one: the
+# measures that wait in the sack wait meanwhile.
+_LONGEST = 10.0
+# Seconds until a failure of the same policy is logged again.
+_SILENCE = 3600.0
+
+
+class DownsampleJob:
+    """Downsamples the policies of sacks when it is time.
+
+    Each worker of gnocchi-metricd has one, for a single thread.
+
+    :param indexer: Gnocchi's indexer.
+    :param conf: the group of options that the buckets were made with.
+    """
+
+    def __init__(self, buckets: Buckets, indexer: Any, conf: Any) -> None:
+        self._buckets = buckets
+        self._indexer = indexer
+        self._downsampler = Downsampler(buckets, conf)
+        self._policies: list[Any] = []
+        self._listed = float("-inf")
+        self._due: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+
+    def run(self, sack: int, sacks: int) -> None:
+        """Downsample the policies of a sack if it is time. Never raises.
+
+        :param sack: number of the sack, from 0 on.
+        :param sacks: how many sacks there are.
+        """
+        try:
+            for policy in self._list():
+                name = str(policy.name)
+                if (
+                    zlib.crc32(name.encode("utf-8", "surrogatepass")) % sacks
+                    == sack
+                    and self._due.get(name, 0) <= time.monotonic()
+                ):
+                    self._run(policy)
+        except Exception as e:
+            self._report("the archive policies", e)
+
+    def _list(self) -> list[Any]:
+        """Policies with something to downsample."""
+        now = time.monotonic()
+        if now - self._listed >= watermark.INTERVAL:
+            self._policies = [
+                policy
+                for policy in self._indexer.list_archive_policies()
+                if self._buckets.downsampled(policy)
+            ]
+            self._listed = now
+        return self._policies
+
+    def _run(self, policy: Any) -> None:
+        name = str(policy.name)
+        began = time.monotonic()
+        self._due[name] = began + watermark.INTERVAL
+        try:
+            for target in self._buckets.downsampled(policy):
+                for _mark in self._downsampler.downsample(policy, target):
+                    if time.monotonic() - began >= _LONGEST:
+                        self._due[name] = 0  # Go on at the next call.
+                        return
+            self._buckets.shorten(policy)
+        except Exception as e:
+            self._report(f"archive policy {name}", e)
+
+    def _report(self, what: str, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._told.get(what, float("-inf")) >= _SILENCE:
+            self._told[what] = now
+            LOG.error(
+                "Downsampling of %s fails and is tried again every %d s; its"
+                " points are kept meanwhile: %s",
+                what,
+                watermark.INTERVAL,
+                error,
+                exc_info=not isinstance(error, exceptions.InfluxDBError),
+            )
