@@ -19,7 +19,6 @@ any moment, and two may do the same: a window is computed from its points, and
 computing it twice changes nothing.
 """
 
-import dataclasses
 import itertools
 import uuid
 from collections.abc import Iterator
@@ -72,9 +71,7 @@ class Downsampler:
         :raises InfluxDBError: it can't go on; what was done counts.
         """
         self._buckets.ensure(policy)
-        one = _Definition(
-            policy, target, self._buckets.name(policy), self._client
-        )
+        one = _Definition(policy, target, self._buckets)
         began = one.now()
         mark = self._buckets.watermarks.read(target.name)
         if mark is None:
@@ -90,7 +87,7 @@ class Downsampler:
             # Of history that no measure can reach once is enough.
             last = mark.last
             if last == start:
-                last = min(stop, self._out_of_reach(one))
+                last = min(stop, one.out_of_reach())
             mark = mark._replace(until=stop, last=max(last, mark.last))
             self._buckets.watermarks.write(target.name, mark)
             yield mark
@@ -173,7 +170,7 @@ class Downsampler:
                 # A measure counts for the rate of the next window, too.
                 for late in {start, start + one.reach}:
                     metrics.setdefault(late, set()).add(metric)
-        oldest = schema.ceil(one.now() - one.kept(self._buckets), every)
+        oldest = one.oldest_whole()
         due = [late for late in sorted(metrics) if oldest <= late < mark.until]
         for start, stop in _runs(due, every):
             ids = set().union(
@@ -190,18 +187,12 @@ class Downsampler:
                 self._store(one, rows, start)
         return bool(metrics)
 
-    def _out_of_reach(self, one: "_Definition") -> int:
-        """Windows that begin before (ns) take no measures any more."""
-        taken = self._buckets.oldest_taken(one.policy)
-        return schema.floor(taken, one.target.every) - one.reach
-
     def _compute_last(
         self, one: "_Definition", mark: Watermark
     ) -> Iterator[Watermark]:
         """Compute windows once more that no measure can reach any more."""
-        oldest = one.now() - one.kept(self._buckets)
-        start = max(mark.last, schema.ceil(oldest, one.target.every))
-        stop = min(self._out_of_reach(one), mark.until)
+        start = max(mark.last, one.oldest_whole())
+        stop = min(one.out_of_reach(), mark.until)
         for first, end, points in self._slices(one, start, stop):
             self._compute(one, first, end, points)
             mark = mark._replace(last=end)
@@ -209,40 +200,46 @@ class Downsampler:
             yield mark
 
 
-@dataclasses.dataclass(frozen=True)
 class _Definition:
-    """A definition that is downsampled."""
+    """A definition that is downsampled.
 
-    policy: Any
-    target: PolicyBucket
-    source: str
-    client: Any
+    :ivar target: the bucket of its windows.
+    :ivar source: name of the bucket of points.
+    :ivar reach: how long before a window (ns) a point may lie that counts
+        for it.
+    """
+
+    def __init__(
+        self, policy: Any, target: PolicyBucket, buckets: Buckets
+    ) -> None:
+        self.policy = policy
+        self.target = target
+        self.source = buckets.name(policy)
+        self._buckets = buckets
+        self._aggregations = [
+            a
+            for a in policy.aggregations
+            if schema.ns_of(a.granularity) == target.every
+        ]
+        rates = any(methods.is_rate(a.method) for a in self._aggregations)
+        self.reach = target.every if rates else 0
 
     def now(self) -> int:
         """InfluxDB's time, ns since the epoch."""
-        return int(self.client.clock.now_ns())
+        return int(self._buckets.client.clock.now_ns())
 
-    @property
-    def aggregations(self) -> list[Any]:
-        """One for each method of the policy."""
-        return [
-            a
-            for a in self.policy.aggregations
-            if schema.ns_of(a.granularity) == self.target.every
-        ]
-
-    @property
-    def reach(self) -> int:
-        """How long before a window (ns) a point may lie that counts for it."""
-        rates = any(methods.is_rate(a.method) for a in self.aggregations)
-        return self.target.every if rates else 0
-
-    def kept(self, buckets: Buckets) -> int:
-        """Age (ns) up to which all points of windows are there."""
-        kept = buckets.kept(self.policy)
+    def oldest_whole(self) -> int:
+        """Start (ns) of the first window whose points are all there."""
+        kept = self._buckets.kept(self.policy)
         if not kept:
-            return self.now()
-        return kept * schema.SECOND - self.reach - _MARGIN
+            return 0
+        oldest = self.now() - kept * schema.SECOND + self.reach + _MARGIN
+        return schema.ceil(oldest, self.target.every)
+
+    def out_of_reach(self) -> int:
+        """Windows that begin before (ns) take no measures any more."""
+        taken = self._buckets.oldest_taken(self.policy)
+        return schema.floor(taken, self.target.every) - self.reach
 
     def windows(
         self, points: Any, owners: Any, start: int
@@ -253,12 +250,12 @@ class _Definition:
             them.
         """
         grouped = grouping.GroupedMetrics(
-            points, owners, self.aggregations[0].granularity
+            points, owners, self._aggregations[0].granularity
         )
         times, whose = grouped.windows()
         wanted = times >= start
         values = {}
-        for a in self.aggregations:
+        for a in self._aggregations:
             series = methods.aggregate(grouped, a).ts
             of_method = numpy.full(len(times), numpy.nan)
             numbers = series["timestamps"].view("int64")
