@@ -78,6 +78,10 @@ class Overdue:
             return wanted
         late = self.seconds(wanted.name, downsampled)
         longest = wanted.retention + -(-late // _DAY) * _DAY
+        # Windows expire themselves.
+        ends = [one.retention for one in downsampled]
+        if all(ends):
+            longest = max(min(longest, *ends), wanted.retention)
         found = self._server.find(wanted.name)
         if (
             late <= self._slack / 2
