@@ -13,6 +13,7 @@
 takes the least time.
 """
 
+import dataclasses
 import os
 import time
 import uuid
@@ -157,6 +158,8 @@ class Fetcher:
 
     def _quickest(self, asked: query.Query, ids: Sequence[uuid.UUID]) -> Rows:
         """The rows from few points, or as they are asked for."""
+        if isinstance(asked, query.DownsampledQuery):
+            return self._downsampled(asked, ids)
         few, limit = self._few_points(asked, len(ids))
         if few:
             points = query.PointsQuery(
@@ -172,6 +175,41 @@ class Fetcher:
         if isinstance(asked, query.RateEndsQuery):
             return self._ends(asked, ids)
         return self._router.ask(asked, ids)
+
+    def _downsampled(
+        self, asked: query.DownsampledQuery, ids: Sequence[uuid.UUID]
+    ) -> Rows:
+        """Windows and, in the same request if they are few, what is behind."""
+        behind = asked.behind
+        if behind is None:
+            return self._router.ask(asked, ids)
+        limit = cost.Size(len(ids), behind.start, behind.stop).behind()
+        key = asked.bucket, behind.every, limit
+        if self._router.are_both(asked.bucket) and not (
+            self._density.is_dense(*key)
+        ):
+            points = query.PointsQuery(
+                behind.bucket, behind.start, behind.stop, limit, True
+            )
+            rows = self._router.ask(
+                dataclasses.replace(asked, behind=points), ids
+            )
+            if all(len(of_one[-1]) < limit for of_one in rows.values()):
+                return {
+                    metric: (*of_one[:-1], behind.from_points(of_one[-1]))
+                    for metric, of_one in rows.items()
+                }
+            self._density.note_dense(*key)
+        windows, newer = utils.parallel_map(
+            self._quickest,
+            [(dataclasses.replace(asked, behind=None), ids), (behind, ids)],
+        )
+        nothing = behind.from_points(_NO_POINTS)
+        none = (_NO_POINTS,) * len(asked.parts[:-1])
+        return {
+            metric: (*windows.get(metric, none), newer.get(metric, nothing))
+            for metric in dict.fromkeys([*windows, *newer])
+        }
 
     def _few_points(self, asked: query.Query, metrics: int) -> tuple[int, int]:
         """Up to how many points to read them first, see `Query.few_points`."""

@@ -81,9 +81,13 @@ class Job:
         )
 
     def stored_query(self) -> DownsampledQuery | None:
-        """What to ask the definition's bucket for, if it is asked at all."""
+        """What to ask the definition's bucket for, if it is asked at all.
+
+        It asks for what lies `behind`, too, but for moved windows.
+        """
         if self.stored is None:
             return None
+        behind = None if self.stored.moved else self.behind()
         start, stop = self._bounds()
         mark = self.stored.watermark
         asked = DownsampledQuery(
@@ -92,6 +96,7 @@ class Job:
             mark.until if stop is None else min(stop, mark.until),
             pending_since=mark.pending_since,
             methods=tuple(dict.fromkeys(a.method for a in self.aggregations)),
+            behind=behind.query if behind else None,
         )
         return None if asked.is_empty() else asked
 

@@ -91,20 +91,24 @@ class Reader:
 
         :return: metrics that have a point or a window.
         """
-        jobs = [part for job in planned if (part := job.behind()) is not None]
-        stored = [
-            (job, asked)
-            for job in planned
-            if (asked := job.stored_query()) is not None
+        stored = [(job, job.stored_query()) for job in planned]
+        # Of these jobs points are read by themselves.
+        alone = [
+            part
+            for job, asked in stored
+            if (asked is None or asked.behind is None)
+            and (part := job.behind()) is not None
         ]
+        asking = [(job, asked) for job, asked in stored if asked is not None]
         found = self._fetcher.fetch(
-            [(job.query, _ids(job.metrics)) for job in jobs]
-            + [(asked, _ids(job.metrics)) for job, asked in stored]
+            [(job.query, _ids(job.metrics)) for job in alone]
+            + [(asked, _ids(job.metrics)) for job, asked in asking]
         )
         seen = {id_ for rows in found for id_ in rows}
+        made = list(zip(alone, found, strict=False))
         pending: list[Job] = []
-        for (job, _asked), rows in zip(
-            stored, found[len(jobs) :], strict=True
+        for (job, asked), rows in zip(
+            asking, found[len(alone) :], strict=True
         ):
             for metric in job.metrics:
                 if metric.id in rows:
@@ -113,12 +117,13 @@ class Reader:
                             a, rows[metric.id]
                         )
             pending += job.pending(rows)
+            if asked.behind is not None and (behind := job.behind()):
+                newer = {id_: of_one[-1] for id_, of_one in rows.items()}
+                made.append((behind, newer))
         again = self._fetcher.fetch(
             [(job.query, _ids(job.metrics)) for job in pending]
         )
-        for job, rows in zip(
-            [*pending, *jobs], [*again, *found[: len(jobs)]], strict=True
-        ):
+        for job, rows in [*zip(pending, again, strict=True), *made]:
             _compute(job, rows, answers)
         return seen
 

@@ -91,16 +91,18 @@ def points(
     limit: int | None = None,
     measurement: str = MEASUREMENT,
     field: str = FIELD,
+    bucket: str | None = None,
 ) -> str:
     """The points themselves, in the column of the field's name.
 
     :param start: ns since the epoch, None: from the first point.
     :param stop: ns since the epoch, exclusive, None: to the last point.
     :param limit: number of points of each metric, the oldest ones.
+    :param bucket: None: the one that the request names.
     """
     return (
         f"SELECT {identifier(field)}"
-        + _source(metrics, start, stop, measurement)
+        + _source(metrics, start, stop, measurement, bucket)
         + f' GROUP BY "{TAG}"'
         + ("" if limit is None else f" LIMIT {limit:d}")
     )
@@ -233,9 +235,16 @@ def _source(
     start: int | None,
     stop: int | None,
     measurement: str = MEASUREMENT,
+    bucket: str | None = None,
 ) -> str:
+    prefix = ""
+    if bucket is not None:
+        # A bucket of InfluxDB 2.x is the database of its name, and has one
+        # retention policy.
+        database, _, policy = bucket.partition("/")
+        prefix = f"{identifier(database)}.{identifier(policy or 'autogen')}."
     return (
-        f' FROM "{measurement}" WHERE {any_of(metrics)}'
+        f' FROM {prefix}"{measurement}" WHERE {any_of(metrics)}'
         f" AND {_within(start, stop)}"
     )
 

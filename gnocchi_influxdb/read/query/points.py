@@ -32,9 +32,11 @@ class PointsQuery(Query):
 
     :ivar limit: points of each metric that are enough, the oldest ones. It
         holds in InfluxQL; Flux answers all.
+    :ivar is_elsewhere: whether it is asked in a request to another bucket.
     """
 
     limit: int | None = None
+    is_elsewhere: bool = False
 
     def flux(self, metrics: Ids) -> str:
         """All points in the range: `limit` is not heeded."""
@@ -43,7 +45,13 @@ class PointsQuery(Query):
     def influxql(self, metrics: Ids, counts: bool = True) -> tuple[str, str]:
         """The oldest points, `limit` of each metric at most."""
         return (
-            influxql.points(metrics, self.start, self.stop, self.limit),
+            influxql.points(
+                metrics,
+                self.start,
+                self.stop,
+                self.limit,
+                bucket=self.bucket if self.is_elsewhere else None,
+            ),
             influxql.POINTS,
         )
 

@@ -77,14 +77,18 @@ class FieldQuery(Query):
 class DownsampledQuery(Query):
     """Downsampled windows, and which of them have received late measures.
 
-    Rows are arrays: the marks, then the windows of each method.
+    Rows are a tuple: the marks, the windows of each method, and the rows of
+    `behind`.
 
     :ivar pending_since: time of the first mark, ns.
     :ivar methods: aggregation methods.
+    :ivar behind: what asks for the points after the watermark; None: nobody
+        needs them.
     """
 
     pending_since: int = dataclasses.field(kw_only=True)
     methods: tuple[str, ...] = dataclasses.field(kw_only=True)
+    behind: Query | None = None
 
     @property
     def parts(self) -> tuple[Query, ...]:
@@ -107,6 +111,7 @@ class DownsampledQuery(Query):
                 )
                 for method in self.methods
             ),
+            *([] if self.behind is None else [self.behind]),
         )
 
     def joined(self, rows: Sequence[Rows]) -> Rows:
