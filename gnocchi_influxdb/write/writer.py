@@ -22,7 +22,7 @@ from concurrent import futures
 
 from gnocchi import utils
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager, shards
 from gnocchi_influxdb.client import client as client_
 from gnocchi_influxdb.wire import line_protocol
@@ -31,6 +31,9 @@ from gnocchi_influxdb.write.batch import Batch
 
 # Points that are encoded while a request ahead of them is under way, at most.
 _ENCODED_AHEAD = 80000
+
+# An age at which no point is too old, ns: half of the least slack.
+_YOUNG = 1800 * schema.SECOND
 
 # Points that each series has in a shard, at least, where it pays to send the
 # first of them ahead.
@@ -85,9 +88,11 @@ class BatchWriter:
 
         :raises InfluxDBError: some may not be written; repeat it all.
         """
-        oldest = self._buckets.oldest_taken(batch.policy)
-        if len(batch.points) and batch.points.times[0] < oldest:
-            batch = self._refusals.too_old(batch, oldest)
+        young = self._buckets.client.clock.now_ns() - _YOUNG
+        if (batch.points.times[:1] < young).any():
+            oldest = self._buckets.oldest_taken(batch.policy)
+            if batch.points.times[0] < oldest:
+                batch = self._refusals.too_old(batch, oldest)
         bounds = request_bounds(len(batch.points), self._batch_size)
         if len(bounds) == 1:
             self._send(batch)
