@@ -104,7 +104,6 @@ class Reader:
             [(job.query, _ids(job.metrics)) for job in alone]
             + [(asked, _ids(job.metrics)) for job, asked in asking]
         )
-        seen = {id_ for rows in found for id_ in rows}
         made = list(zip(alone, found, strict=False))
         pending: list[Job] = []
         for (job, asked), rows in zip(
@@ -125,7 +124,12 @@ class Reader:
         )
         for job, rows in [*zip(pending, again, strict=True), *made]:
             _compute(job, rows, answers)
-        return seen
+        # A mark alone is of a measure that was not written.
+        return {id_ for rows in found[: len(alone)] for id_ in rows} | {
+            metric.id
+            for metric, series in answers.items()
+            if any(map(len, series.values()))
+        }
 
 
 def _compute(job: Job, rows: Rows, answers: Answers) -> None:
