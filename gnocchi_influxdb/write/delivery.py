@@ -95,21 +95,22 @@ class Delivery:
         :raises InfluxDBError: the server fails.
         """
         timeout = int(1e9 * self._timeout)
-        now = self._client.clock.now_ns()
-        until = now + LONGEST * timeout
-        late = until - watermark.DELAY + watermark.SKEW * schema.SECOND
-        # They are sorted.
-        if until <= marked or not (batch.points.times[:1] < late).any():
-            return marked
-        until = now + MARKED * timeout
-        late = until - watermark.DELAY + watermark.SKEW * schema.SECOND
-        for target in self._buckets.downsampled(batch.policy):
-            lines = line_protocol.marks(
-                batch.points, late, until, target.every
-            )
-            if lines:
-                self._write_marks(target.name, lines)
-        return until
+        spare = MARKED - LONGEST
+        while True:
+            until = self._client.clock.now_ns() + LONGEST * timeout
+            # They are sorted.
+            first = batch.points.times[:1]
+            if until <= marked or not (first < _late(until)).any():
+                return marked
+            marked = until + spare * timeout
+            for target in self._buckets.downsampled(batch.policy):
+                lines = line_protocol.marks(
+                    batch.points, _late(marked), marked, target.every
+                )
+                if lines:
+                    self._write_marks(target.name, lines)
+            # Marking may have taken longer than was spared for it.
+            spare *= 2
 
     def _write_marks(self, bucket: str, lines: bytes) -> None:
         try:
@@ -131,3 +132,8 @@ class Delivery:
                     bucket,
                     e,
                 )
+
+
+def _late(until: int) -> int:
+    """Points before that (ns) are late if they come by `until`."""
+    return until - watermark.DELAY + watermark.SKEW * schema.SECOND

@@ -16,11 +16,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 
 import pytest
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.wire import influxql
+from gnocchi_influxdb.write import delivery
 from tests.functional.downsampling import passes
 from tests.functional.downsampling.passes import (
     DAY,
@@ -362,3 +364,29 @@ def test_foreign_watermark(driver, model, metrics, influxdb, kind):
         passes.run(driver, A_POLICY)
     driver.buckets.watermarks.forget()
     assert_each(driver, model, metrics)
+
+
+def test_marks_outlast_a_slow_server(make_driver, influxdb, indexer_driver):
+    """They say until when the measures have come, however long they took."""
+    timeout = 0.5
+    until, left = [], []
+
+    def before(request):
+        if request.body.startswith(schema.MARKS.encode()):
+            until.append(int(request.body.split()[-1]))
+            time.sleep(0.8 * timeout)
+        elif request.body.startswith(schema.MEASUREMENT.encode()):
+            left.append(until[-1] / NS - time.time())
+        return None
+
+    a_policy = policy(
+        (60, MINUTE), (60, 300), (60, HOUR), (30, 2 * HOUR), (20, DAY)
+    )
+    with proxy.Proxy(influxdb.url, before) as between:
+        writer = make_driver(
+            influxdb_url=between.url, influxdb_timeout=timeout
+        )
+        late = {now() - HOUR * NS: 1.0}
+        write(writer, {metric(a_policy): late}, indexer_driver)
+    # As long as the write may take; marks are of whole seconds.
+    assert left[-1] >= delivery.LONGEST * timeout - 1
