@@ -83,7 +83,7 @@ class PointSource:
         :param stop: ns since the epoch, exclusive.
         :param number: how many points there are, about.
         """
-        in_flux = self._in_flux and not self._conflicts.other_types(bucket)
+        in_flux = self._can_flux(bucket)
         for part in parts(-(-number // self.most)):
             if in_flux:
                 yield self._stream(
@@ -97,8 +97,9 @@ class PointSource:
         self, bucket: str, ids: Sequence[uuid.UUID], start: int, stop: int
     ) -> Iterator[Rows]:
         """Points of some metrics, see `read`."""
+        in_flux = self._can_flux(bucket)
         for some in utils.grouper(ids, cost.METRICS_PER_QUERY):
-            if self._in_flux:
+            if in_flux:
                 yield self._stream(flux.points(bucket, some, start, stop))
             else:
                 statement = influxql.points(some, start, stop)
@@ -110,6 +111,9 @@ class PointSource:
             return self._stream(flux.marks_of_all(bucket, since))
         statement = influxql.marks_of_all(since)
         return self._select(bucket, statement, influxql.MARK)
+
+    def _can_flux(self, bucket: str) -> bool:
+        return self._in_flux and not self._conflicts.other_types(bucket)
 
     def _stream(self, text: str) -> Rows:
         stream = flux_response.Stream()

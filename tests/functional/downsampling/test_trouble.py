@@ -390,3 +390,40 @@ def test_marks_outlast_a_slow_server(make_driver, influxdb, indexer_driver):
         write(writer, {metric(a_policy): late}, indexer_driver)
     # As long as the write may take; marks are of whole seconds.
     assert left[-1] >= delivery.LONGEST * timeout - 1
+
+
+@pytest.mark.parametrize("language", ["auto", "flux"])
+def test_foreign_points(make_driver, influxdb, indexer_driver, language):
+    """In a shard in the middle of those of late measures."""
+    driver = make_driver(
+        influxdb_query_language=language, influxdb_raw_slack=2 * DAY
+    )
+    model = make_driver(
+        influxdb_downsampling=False, influxdb_query_language="influxql"
+    )
+    points = driver.buckets.ensure(A_POLICY)
+    shard = driver.buckets.of(A_POLICY).shard_duration
+    middle = (now() // NS - 12 * HOUR) // shard * shard * NS
+    by_hand.write_lines(
+        influxdb,
+        points,
+        f"{schema.MEASUREMENT},metric={metric(A_POLICY).id} value=1i"
+        f" {middle}\n",
+    )
+    one = metric(A_POLICY)
+    start, stop = middle - 3 * HOUR * NS, middle + (shard + 2 * HOUR) * NS
+    step = 10 * MINUTE * NS
+    for part in range(2):
+        batch = {
+            time + part: 1.0 + part * time % 97
+            for time in range(start, min(stop, now()), step)
+        }
+        write(driver, {one: batch}, indexer_driver)
+        passes.run(driver, A_POLICY)
+    worker = driver.buckets.watermarks
+    for target in driver.buckets.downsampled(A_POLICY):
+        # What came late counts as computed.
+        mark = worker.read(target.name)
+        worker.write(target.name, mark._replace(began=now() + DAY * NS))
+    reader = make_driver(influxdb_query_language="influxql")
+    assert_each(reader, model, [one])
