@@ -52,6 +52,7 @@ class DownsampleJob:
         self._policies: list[Any] = []
         self._listed = float("-inf")
         self._due: dict[str, float] = {}
+        self._next: dict[str, int] = {}
         self._told: dict[str, float] = {}
 
     def run(self, sack: int, sacks: int) -> None:
@@ -89,7 +90,12 @@ class DownsampleJob:
         began = time.monotonic()
         self._due[name] = began + watermark.INTERVAL
         try:
-            for target in self._buckets.downsampled(policy):
+            targets = self._buckets.downsampled(policy)
+            for _ in targets:
+                # One that fails or takes long must not hold up the others.
+                number = self._next.get(name, 0) % len(targets)
+                self._next[name] = number + 1
+                target = targets[number]
                 for _mark in self._downsampler.downsample(policy, target):
                     if time.monotonic() - began >= _LONGEST:
                         self._due[name] = 0  # Go on at the next call.
