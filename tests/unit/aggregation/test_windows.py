@@ -14,6 +14,8 @@
 import numpy
 import pytest
 from gnocchi import carbonara
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import windows
@@ -63,3 +65,22 @@ def test_what_lies_before_counts_for_differences_only():
     found = windows.from_points(rate, array(5, 12, 18, 22, 33), (10, 30))
     assert found["timestamps"].view("int64").tolist() == [10, 20]
     assert found["values"].tolist() == [13.0, 4.0]
+
+
+@given(
+    st.dictionaries(st.integers(0, 30), st.floats(0, 9)),
+    st.dictionaries(st.integers(0, 30), st.floats(0, 9)),
+)
+def test_overlaid(one, other):
+    def array(values):
+        times = sorted(values)
+        return schema.points(
+            numpy.array(times, "M8[ns]"),
+            numpy.array([values[time] for time in times], float),
+        )
+
+    found = windows.overlaid(array(one), array(other))
+    times = found["timestamps"].view("int64").tolist()
+    expected = one | other
+    assert times == sorted(expected)
+    assert found["values"].tolist() == [expected[time] for time in times]

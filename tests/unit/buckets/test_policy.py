@@ -204,3 +204,81 @@ def test_bounds_of_shards():
     times = numpy.array([0, 1, DAY - 1, DAY, 3 * DAY, 3 * DAY]) * 10**9
     assert shards.bounds(times, DAY) == [0, 3, 4, 6]
     assert shards.bounds(times[:1], DAY) == [0, 1]
+
+
+definitions = st.lists(
+    st.tuples(
+        st.integers(1, 10**4),
+        st.sampled_from([1, 60, 300, HOUR, DAY]),
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda item: item[1],
+)
+
+
+def of_definitions(items, *, rates=False, expire=True, slack=2 * DAY):
+    return policies.buckets(
+        "p-",
+        "low",
+        tuple(
+            policies.Definition(
+                every * 10**9,
+                points,
+                numpy.timedelta64(points * every, "s"),
+            )
+            for points, every in sorted(items, key=lambda item: item[1])
+        ),
+        rates,
+        expire,
+        slack,
+    )
+
+
+@given(definitions, st.booleans(), st.integers(HOUR, 30 * DAY))
+def test_what_is_taken_can_be_computed(items, rates, slack):
+    found = of_definitions(items, rates=rates, slack=slack)
+    finest, *coarser = sorted(every for _points, every in items)
+    assert [one.every for one in found.windows] == [
+        every * 10**9 for every in coarser
+    ]
+    assert found.moved.every == finest * 10**9
+    names = [found.points.name, found.moved.name]
+    names += [one.name for one in found.windows]
+    assert len(set(names)) == len(items) + 1
+    if not coarser:
+        assert found.taken == 0
+        return
+    # All points of the window of the oldest measure that is taken are there
+    # for half of the slack, and for a rate those of the window before.
+    reach = coarser[-1] * (2 if rates else 1)
+    oldest = found.taken / 10**9 + reach
+    assert found.points.retention - oldest >= slack / 2 - 1
+    for one in found.windows:
+        timespan = max(p * e for p, e in items if e * 10**9 == one.every)
+        assert one.retention >= timespan + one.every // 10**9
+
+
+@given(definitions, st.booleans())
+def test_without_downsampling_points_are_kept_for_the_longest(items, rates):
+    found = of_definitions(items, rates=rates, slack=None)
+    assert found.windows == ()
+    assert found.taken == 0
+    assert found.points.retention >= max(p * e for p, e in items)
+
+
+@given(definitions)
+def test_for_ever(items):
+    found = of_definitions(items, expire=False)
+    assert found.taken == 0
+    assert {found.points.retention} == {0}
+    assert all(one.retention == 0 for one in found.windows)
+
+
+@pytest.mark.parametrize(
+    ("every", "suffix"),
+    [(10**9, "@1s"), (10**8, "@0.1s"), (86400 * 10**9, "@86400s")],
+)
+def test_names_of_windows(every, suffix):
+    name = policies.downsampled_name("p-", "low", every)
+    assert name == f"p-low{suffix}"

@@ -184,3 +184,84 @@ def test_first_of_each_part(pairs_by_metric, data):
         ]
     first = points.first([0, cut, len(points)])
     assert parse(line_protocol.encode(first)) == wanted
+
+
+FLOATS = st.floats(width=64)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 10**18), FLOATS, FLOATS),
+        max_size=9,
+    )
+)
+@example([(0, 60, math.nan, math.inf), (1, 60, 1e300, math.nan)])
+def test_windows_say_what_is_there(rows):
+    owners, times, *values = (
+        numpy.array([row[i] for row in rows], kind)
+        for i, kind in enumerate(("int64", "int64", "float", "float"))
+    )
+    methods = dict(zip(("rate:95pct", "mean"), values, strict=True))
+    lines = line_protocol.windows(IDS, owners, times, methods)
+    expected = []
+    for owner, time, *numbers in rows:
+        fields = {
+            name: number
+            for name, number in zip(methods, numbers, strict=True)
+            if math.isfinite(number)
+        }
+        if fields:
+            expected.append((IDS[owner], time, fields))
+    found = []
+    for line in lines:
+        key, fields, time = line.decode("ascii").split(" ")
+        assert key.startswith("aggregate,metric=")
+        assert time.endswith("\n")
+        # A type of its own would spoil the shard.
+        said = dict(field.split("=") for field in fields.split(","))
+        assert all(number[-1].isdigit() for number in said.values())
+        found.append(
+            (
+                uuid.UUID(key.removeprefix("aggregate,metric=")),
+                int(time),
+                {name: float(number) for name, number in said.items()},
+            )
+        )
+    assert found == expected
+
+
+@given(
+    measures,
+    st.integers(0, 25),
+    st.sampled_from([3, 10, 10**8, 10**9, 3600 * 10**9]),
+    st.integers(0, 2 * 10**18),
+)
+def test_marks_are_of_the_windows_of_late_points(
+    pairs_by_metric, late, every, until
+):
+    points, _refused = collect(
+        {
+            m: [(time, v) for time, v in pairs if 0 <= time <= 20]
+            for m, pairs in pairs_by_metric.items()
+        }
+    )[:2]
+    expected = {
+        (points.ids[metric], time // every)
+        for metric, time in zip(
+            points.metrics.tolist(), points.times.tolist(), strict=True
+        )
+        if time < late
+    }
+    lines = line_protocol.marks(points, late, until, every).decode("ascii")
+    found = []
+    series = set()
+    for line in lines.splitlines():
+        key, field, time = line.split(" ")
+        id_ = uuid.UUID(key.removeprefix("late,metric="))
+        start = float(field.removeprefix("window=")) * 10**9
+        found.append((id_, round(start / every)))
+        # None replaces another, and none says much less than `until`.
+        series.add((id_, time))
+        assert until - 10**9 < int(time) < until + 10**9
+    assert sorted(found) == sorted(expected)
+    assert len(series) == len(found)
