@@ -22,10 +22,13 @@ import time
 
 import pytest
 import yaml
+from gnocchi import archive_policy
 
+from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from tests.support import ROOT
 from tests.support.by_hand import call, make_bucket, make_token, org_id
 from tests.support.cloud import Cloud
+from tests.support.samples import read, recent, write
 from tests.support.telemetry import CPU, INSTANCE, NAMES, fill, flux
 
 pytestmark = pytest.mark.only_2x("the dashboards ask in Flux as 2.x has it")
@@ -285,10 +288,19 @@ def check(name, panel, rows):
             assert times == sorted(set(times)), title
 
 
+def downsample(cloud, policy):
+    """What gnocchi-metricd does within some minutes."""
+    job = Downsampler(cloud.storage.buckets, cloud.conf.storage)
+    for target in cloud.storage.buckets.downsampled(policy):
+        assert list(job.downsample(policy, target))
+
+
 def rows_of(grafana, title):
     (panel,) = [p for p in panels(grafana.dashboard) if p["title"] == title]
     (target,) = panel["targets"]
-    return flux(grafana.server, grafana.complete(target["query"]))
+    return flux(
+        grafana.server, grafana.complete(target["query"]), grafana.token
+    )
 
 
 def test_telemetry(cloud, influxdb, bucket_prefix):
@@ -351,6 +363,40 @@ def test_telemetry(cloud, influxdb, bucket_prefix):
     assert load(name=["no such"]).values["metric"] == []
 
 
+def test_long_ranges(cloud, influxdb, token, bucket_prefix):
+    """Points as far as they reach, then the shortest windows that do."""
+    long = archive_policy.ArchivePolicy(
+        "long", 0, [(3600, 1), (4320, 60), (8760, 3600)], ["mean"]
+    )
+    cloud.index.create_archive_policy(long)
+    (metric,) = cloud.metrics(1, "long")
+    values = {recent(age): age / 1e3 for age in range(60, 5 * 3600, 60)}
+    write(cloud.storage, {metric: values}, cloud.index)
+    cloud.write_names()
+    downsample(cloud, long)
+    shown = {}
+    for hours in (3, 60, 80):
+        grafana = Grafana(
+            influxdb, token, DASHBOARDS["gnocchi-telemetry"], hours, "1m0s"
+        ).load(prefix=bucket_prefix, bucket=cloud.bucket(metric))
+        assert grafana.texts["bucket"] == [f"{bucket_prefix}long"]
+        rows = rows_of(grafana, "Measures: mean of each window")
+        assert {row["metric"] for row in rows} == {str(metric.id)}
+        shown[hours] = [row["_value"] for row in rows]
+        assert rows_of(grafana, "Rate: change a second")
+    assert 175 <= len(shown[3]) <= 180
+    # There is a window for each point, but for the last quarter of an hour.
+    assert 280 <= len(shown[60]) <= 290
+    assert set(shown[60]) <= set(values.values())
+    # Hours that are over.
+    assert 4 <= len(shown[80]) <= 6
+    assert shown[80] == pytest.approx(
+        list(read(cloud.storage, metric, "mean", 3600).values())[
+            : len(shown[80])
+        ]
+    )
+
+
 def test_health(cloud, influxdb, bucket_prefix):
     found, silent = fill(cloud)
     low = [m for m in found if m.archive_policy.name == "low"]
@@ -385,8 +431,7 @@ def test_the_servers_own_metrics(cloud, server, bucket_prefix):
     grafana = Grafana(
         server, None, DASHBOARDS["gnocchi-health"], window="10s"
     ).load(prefix=bucket_prefix, bucket=cloud.bucket(silent))
-    # A metric in the bucket of `high`: its points, and its name. They are
-    # late, but nothing is ever kept of that policy, so there is no mark.
+    # A metric in the bucket of `high`: its points, and its name.
     deadline = time.monotonic() + 120
     newest = {}
     while newest.get(bucket_prefix + "high") != 2:
