@@ -13,19 +13,27 @@
 
 import re
 import textwrap
+import uuid
 
 import pytest
+from gnocchi import archive_policy
 
-from tests.functional.deployment.test_grafana import DASHBOARDS, Grafana
+from tests.functional.deployment.test_grafana import (
+    DASHBOARDS,
+    Grafana,
+    downsample,
+)
 from tests.support import ROOT
 from tests.support.by_hand import call, make_token
 from tests.support.cloud import Cloud
+from tests.support.samples import recent, write
 from tests.support.telemetry import CPU, INSTANCE, NAMES, fill, flux
 
 pytestmark = pytest.mark.only_2x(
     "the page is about buckets and Flux as 2.x has them"
 )
 
+MEDIUM = uuid.UUID("7e5a4c0e-93cf-4d0b-8a6a-3f2d1c5b9e60")
 PAGES = ROOT / "doc" / "source"
 
 _BLOCK = re.compile(
@@ -50,6 +58,18 @@ def blocks(page, language):
 def cloud(make_conf):
     made = Cloud(make_conf())
     fill(made)
+    medium = archive_policy.ArchivePolicy(
+        "medium", 0, [(10080, 60), (8760, 3600)], ["mean", "max", "rate:mean"]
+    )
+    made.index.create_archive_policy(medium)
+    made.index.create_metric(
+        MEDIUM, "me:us", "medium", name="memory.usage", unit="MB"
+    )
+    (metric,) = made.index.list_metrics(attribute_filter={"=": {"id": MEDIUM}})
+    values = {recent(age): age / 1e3 for age in range(60, 5 * 3600, 60)}
+    write(made.storage, {metric: values}, made.index)
+    made.write_names()
+    downsample(made, medium)
     yield made
     made.close()
 
@@ -100,7 +120,12 @@ def test_flux(cloud, influxdb, bucket_prefix, query):
         assert len({row["bucket"] for row in rows}) == 2
     if f'metric == "{CPU}"' in query and "derivative" not in query:
         assert len(rows) == 1
-    if "top(" in query:
+    if f'metric == "{MEDIUM}"' in query:
+        assert 3 <= len(rows) <= 6
+        assert all(row["mean"] < row["max"] for row in rows)
+    if '"downsampled"' in query:
+        assert len(rows) == 1
+    if "top(n: 10)" in query and "points" in query:
         points = [row["points"] for row in rows]
         assert points == sorted(points, reverse=True)
 
@@ -138,6 +163,6 @@ def test_panels(cloud, influxdb, bucket_prefix, query):
 
 def test_there_are_examples():
     """Else a page that is marked up in another way would pass."""
-    assert len(blocks("flux", "flux")) == 10
+    assert len(blocks("flux", "flux")) == 13
     assert len(blocks("flux", "influxql")) == 5
-    assert len(blocks("grafana", "flux")) == 3
+    assert len(blocks("grafana", "flux")) == 4
