@@ -19,6 +19,7 @@ import servers
 from gnocchi import storage
 from servers import influx_cli
 
+from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import by_hand
 from tests.support.samples import NS, metric, policy, read, recent, write
@@ -77,10 +78,23 @@ def metrics():
     return [metric(of) for of in POLICIES for _ in range(3)]
 
 
-def points(hours, number):
+def points(hours, number, step=10):
     """Some values of the last hours."""
-    start = recent() - hours * HOUR
-    return {start + i * 10 * NS: float(i * i % 101) for i in range(number)}
+    start = recent() - int(hours * HOUR)
+    return {start + i * step * NS: float(i * i % 101) for i in range(number)}
+
+
+def downsample(driver, conf):
+    """What gnocchi-metricd does."""
+    job = Downsampler(driver.buckets, conf.storage)
+    for of in POLICIES:
+        for target in driver.buckets.downsampled(of):
+            assert list(job.downsample(of, target))
+
+
+def watermark(driver):
+    (windows,) = driver.buckets.downsampled(POLICIES[0])
+    return driver.buckets.watermarks.read(windows.name)
 
 
 def answers(driver, metrics):
@@ -101,8 +115,15 @@ def test_a_server_is_lost(
     metrics,
     tmp_path,
 ):
-    driver = InfluxDBStorage(make_conf(server=fresh_influxd).storage)
+    conf = make_conf(server=fresh_influxd)
+    driver = InfluxDBStorage(conf.storage)
     write(driver, {m: points(0.9, 300) for m in metrics}, indexer_driver)
+    # There are windows of another that are over.
+    old = metric(POLICIES[0])
+    metrics.append(old)
+    write(driver, {old: points(5, 290, 60)}, indexer_driver)
+    downsample(driver, conf)
+    downsampled = watermark(driver)
     before = answers(driver, metrics)
     assert all(before)
     influx(fresh_influxd, "backup", tmp_path / "backup")
@@ -124,6 +145,7 @@ def test_a_server_is_lost(
     other_influxd.token = token
     # The token of before does for Gnocchi, too.
     driver = InfluxDBStorage(make_conf(server=other_influxd).storage)
+    assert watermark(driver) == downsampled
     assert answers(driver, metrics) == before
     with pytest.raises(storage.MetricDoesNotExist):
         read(driver, late, "mean", 300)
@@ -134,6 +156,9 @@ def test_a_server_is_lost(
         name = driver.buckets.name(of)
         wanted = driver.buckets.retention(of)
         assert by_hand.bucket(other_influxd, name)[1] == wanted
+        for windows in driver.buckets.downsampled(of):
+            found = by_hand.bucket(other_influxd, windows.name)
+            assert found[1] == windows.retention
 
 
 def test_a_bucket_is_lost(
@@ -149,3 +174,72 @@ def test_a_bucket_is_lost(
         read(driver, metrics[0], "mean", 300)
     influx(fresh_influxd, "restore", "--bucket", lost, tmp_path / "backup")
     assert answers(driver, metrics) == before
+
+
+@pytest.fixture
+def downsampled(make_conf, fresh_influxd, indexer_driver):
+    """A driver, its configuration, and a metric with hours of windows."""
+    conf = make_conf(server=fresh_influxd)
+    driver = InfluxDBStorage(conf.storage)
+    old = metric(POLICIES[0])
+    write(driver, {old: points(5, 290, 60)}, indexer_driver)
+    downsample(driver, conf)
+    return driver, conf, old
+
+
+def test_windows_are_lost(downsampled, fresh_influxd, influx, tmp_path):
+    driver, _, old = downsampled
+    (windows,) = driver.buckets.downsampled(POLICIES[0])
+    before, mark = answers(driver, [old]), watermark(driver)
+    influx(fresh_influxd, "backup", tmp_path / "backup")
+    by_hand.delete_bucket(fresh_influxd, windows.name)
+    driver.buckets.watermarks.forget()
+    assert watermark(driver) is None
+    assert answers(driver, [old]) == before
+    influx(
+        fresh_influxd,
+        *("restore", "--bucket", windows.name),
+        tmp_path / "backup",
+    )
+    driver.buckets.watermarks.forget()
+    assert watermark(driver) == mark
+    assert answers(driver, [old]) == before
+
+
+def test_points_are_lost(downsampled, fresh_influxd, indexer_driver):
+    """What is downsampled stays, whatever comes after."""
+    driver, _, old = downsampled
+    until = watermark(driver).until
+
+    def hours():
+        return {
+            time: value
+            for time, value in read(driver, old, "std", 3600).items()
+            if time < until
+        }
+
+    before = hours()
+    assert len(before) >= 4
+    by_hand.delete_bucket(fresh_influxd, driver.buckets.name(POLICIES[0]))
+    write(driver, {old: {recent(): 1.0}}, indexer_driver)
+    assert hours() == before
+
+
+def test_only_points_are_restored(
+    downsampled, fresh_influxd, influx, tmp_path
+):
+    """Without a watermark windows are computed again."""
+    driver, conf, old = downsampled
+    name = driver.buckets.name(POLICIES[0])
+    (windows,) = driver.buckets.downsampled(POLICIES[0])
+    before, mark = answers(driver, [old]), watermark(driver)
+    influx(fresh_influxd, "backup", tmp_path / "backup")
+    for lost in (name, windows.name):
+        by_hand.delete_bucket(fresh_influxd, lost)
+    influx(fresh_influxd, "restore", "--bucket", name, tmp_path / "backup")
+    driver = InfluxDBStorage(conf.storage)
+    assert watermark(driver) is None
+    assert answers(driver, [old]) == before
+    downsample(driver, conf)
+    assert watermark(driver).until >= mark.until
+    assert answers(driver, [old]) == before
