@@ -17,7 +17,7 @@ the driver would make, compacted. Gnocchi's file driver has the same measures;
 its aggregates are the windows. InfluxDB deletes whole shards, so on average
 half a shard more is there, which is added::
 
-    PYTHONPATH=tools/lib python -m benchmarks.disk
+    PYTHONPATH=tools/lib python -m benchmarks.disk [influxdb_raw_slack, s]
 """
 
 import pathlib
@@ -36,14 +36,13 @@ from gnocchi_influxdb import opts, schema
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import line_protocol
 
-HOUR = 3600
-DAY = 24 * HOUR
+DAY = 86400
 GNOCCHI = ("mean", "min", "max", "sum", "std", "count")
 RATE = ("mean", "rate:mean")
-LOW, MEDIUM = ((300, 30 * DAY),), ((60, 7 * DAY), (HOUR, 365 * DAY))
-HIGH = ((1, HOUR), *MEDIUM)
-CEILOMETER_HIGH = ((1, HOUR), (60, DAY), (HOUR, 365 * DAY))
-# Methods, definitions, and seconds between measures.
+LOW, MEDIUM = ((300, 30 * DAY),), ((60, 7 * DAY), (3600, 365 * DAY))
+HIGH = ((1, 3600), *MEDIUM)
+CEILOMETER_HIGH = ((1, 3600), (60, DAY), (3600, 365 * DAY))
+# Methods, (granularity, timespan), and seconds between measures.
 POLICIES = {
     "low": (GNOCCHI, LOW, 300),
     "medium": (GNOCCHI, MEDIUM, 60),
@@ -59,12 +58,12 @@ POLICIES = {
 KINDS = ("constant", "gauge", "gauge, uneven")
 METRICS = 10
 BATCH = 20000
+_MARGIN = 600  # s; InfluxDB's clock goes on while points are written.
 
 
 def measures(kind, start, stop, step, source):
     """Measures each `step` seconds, from `start` to `stop` (seconds)."""
     times = numpy.arange(start, stop, step) * schema.SECOND
-    # Three decimals, as of a percentage.
     walk = source.normal(scale=0.1, size=len(times)).cumsum()
     if kind == "gauge, uneven":  # By microseconds, as those of a poll.
         most = int(min(0.4, step / 2) * 1e6)
@@ -91,7 +90,7 @@ def history(kind, definition, step, now, source):
 
 
 def configuration(**options):
-    """Gnocchi's configuration, with some options of its storage."""
+    """Gnocchi's section `storage`, with some options."""
     conf = cfg.ConfigOpts()
     conf.register_opts(dict(gnocchi.opts.list_opts())["storage"], "storage")
     conf([], default_config_files=[])
@@ -115,12 +114,9 @@ def window_lines(metric, windows, every):
     for method, one in series.items():
         values[method] = numpy.full(len(times), numpy.nan)
         values[method][times.searchsorted(one.timestamps)] = one.values
-    return line_protocol.windows(
-        [metric.id],
-        numpy.zeros(len(times), "int64"),
-        times.astype("M8[ns]").view("int64"),
-        values,
-    )
+    owners = numpy.zeros(len(times), "int64")
+    starts = times.astype("M8[ns]").view("int64")
+    return line_protocol.windows([metric.id], owners, starts, values)
 
 
 def point_lines(metric, points):
@@ -135,45 +131,39 @@ def point_lines(metric, points):
     return line_protocol.encode(table).splitlines(keepends=True)
 
 
-def write(driver, bucket, lines):
+def write(ours, bucket, of_each):
     """Write lines, the oldest first, as they come in the course of time."""
+    lines = [line for lines in of_each for line in lines]
     lines.sort(key=lambda line: int(line.rsplit(b" ", 1)[1]))
-    driver.buckets.server.make(bucket)
+    ours.buckets.server.make(bucket)
     for i in range(0, len(lines), BATCH):
-        driver.client.write(bucket.name, b"".join(lines[i : i + BATCH]))
+        ours.client.write(bucket.name, b"".join(lines[i : i + BATCH]))
 
 
-def fill(policy, kind, step, now, ours, theirs):
+def fill(policy, kind, definition, step, now, ours, theirs):
     """Write metrics of a policy to both drivers; those metrics."""
     source = numpy.random.default_rng(1)
-    definition = [
-        (int(d.granularity / numpy.timedelta64(1, "s")), int(d.points))
-        for d in policy.definition
-    ]
-    definition = [(every, every * number) for every, number in definition]
     metrics = [indexer.Metric(uuid.uuid4(), policy) for _ in range(METRICS)]
     for metric in metrics:
-        of_metric = history(kind, definition, step, now, source)
-        theirs.add_measures_to_metrics({metric: of_metric}, None)
+        points = history(kind, definition, step, now, source)
+        theirs.add_measures_to_metrics({metric: points}, None)
     buckets = ours.buckets.all_of(policy)
-    start = now - buckets.points.retention + HOUR  # InfluxDB's clock goes on.
-    lines = []
-    for metric in metrics:
-        raw = measures(kind, start, now, step, source)
-        lines += point_lines(metric, raw)
-    write(ours, buckets.points, lines)
+    span = (now - buckets.points.retention + _MARGIN, now, step, source)
+    write(
+        ours,
+        buckets.points,
+        [point_lines(metric, measures(kind, *span)) for metric in metrics],
+    )
     windows = theirs.get_aggregated_measures(
         dict.fromkeys(metrics, policy.aggregations)
     )
     for bucket in buckets.windows:
-        lines = []
-        for metric in metrics:
-            lines += window_lines(metric, windows, bucket.every)
-        write(ours, bucket, lines)
+        every = bucket.every
+        write(ours, bucket, [window_lines(m, windows, every) for m in metrics])
     return metrics
 
 
-def settled(server):
+def settle(server):
     """Wait until InfluxDB has compacted everything."""
     before, since = None, time.monotonic()
     while time.monotonic() - since < 30:
@@ -184,35 +174,27 @@ def settled(server):
             before, since = now, time.monotonic()
 
 
-def bytes_in(server, driver, bucket):
-    """Bytes of a metric's part of a bucket: (measured, half a shard)."""
-    found = driver.buckets.find(bucket.name)
-    data = server.directory / "engine" / "data" / found.id
-    files = data.glob("**/*.tsm")
-    size = sum(path.stat().st_size for path in files) / METRICS
-    return size, size * bucket.shard_duration / bucket.retention / 2
+def size(directory, pattern):
+    """Bytes of files, for each metric."""
+    found = pathlib.Path(directory).glob(pattern)
+    return sum(f.stat().st_size for f in found if f.is_file()) / METRICS
 
 
-def report(server, driver, directory, policies):
-    """Print a table: bytes of a metric."""
-    print("policy; values; points; windows; half a shard; all; file; ratio")
-    for (name, kind), (policy, metrics) in policies.items():
-        buckets = driver.buckets.all_of(policy)
-        of_points = bytes_in(server, driver, buckets.points)
-        of_windows = [bytes_in(server, driver, b) for b in buckets.windows]
-        windows = sum(size for size, _half in of_windows)
-        half = of_points[1] + sum(half for _size, half in of_windows)
-        file = sum(
-            path.stat().st_size
-            for metric in metrics
-            for path in pathlib.Path(directory).glob(f"**/{metric.id}/**/*")
-            if path.is_file()
-        )
-        file /= METRICS
-        total = of_points[0] + windows + half
+def report(server, ours, directory, policies):
+    """Print a table."""
+    print("policy; values; bytes of points; windows; all; file; ratio")
+    for name, (policy, metrics) in policies.items():
+        buckets = ours.buckets.all_of(policy)
+        parts, half = [], 0
+        for bucket in (buckets.points, *buckets.windows):
+            id_ = ours.buckets.find(bucket.name).id
+            parts.append(size(server.directory, f"engine/data/{id_}/**/*.tsm"))
+            half += parts[-1] * bucket.shard_duration / bucket.retention / 2
+        points, windows, total = parts[0], sum(parts[1:]), sum(parts) + half
+        file = sum(size(directory, f"**/{m.id}/**/*") for m in metrics)
         print(
-            f"{name}; {kind}; {of_points[0]:,.0f}; {windows:,.0f};"
-            f" {half:,.0f}; {total:,.0f}; {file:,.0f}; {total / file:.2f}"
+            f"{name}; {points:,.0f}; {windows:,.0f}; {total:,.0f};"
+            f" {file:,.0f}; {total / file:.2f}"
         )
 
 
@@ -227,32 +209,29 @@ def main():
     )
     policies = {}
     with server, tempfile.TemporaryDirectory() as directory:
-        ours = InfluxDBStorage(
-            configuration(
-                driver="influxdb",
-                influxdb_url=server.url,
-                influxdb_token=server.token,
-                influxdb_org=server.org,
-            ).storage
+        conf = configuration(
+            influxdb_url=server.url,
+            influxdb_token=server.token,
+            influxdb_org=server.org,
+            influxdb_raw_slack=int([2 * DAY, *sys.argv[1:]][-1]),
         )
-        theirs = storage.get_driver(
-            configuration(driver="file", file_basepath=directory)
-        )
+        ours = InfluxDBStorage(conf.storage)
+        conf = configuration(driver="file", file_basepath=directory)
+        theirs = storage.get_driver(conf)
         theirs.upgrade()
         # There is no indexer to be told.
         theirs.execute_metadata_updates_if_needed = lambda *_: None
         for name, (methods, definition, step) in POLICIES.items():
             for kind in KINDS:
-                policy = archive_policy.ArchivePolicy(
-                    f"{name}, {kind}",
-                    0,
-                    [(timespan // g, g) for g, timespan in definition],
-                    methods,
+                full = f"{name}; {kind}"
+                print(full, file=sys.stderr, flush=True)
+                items = [(timespan // g, g) for g, timespan in definition]
+                policy = archive_policy.ArchivePolicy(full, 0, items, methods)
+                policies[full] = (
+                    policy,
+                    fill(policy, kind, definition, step, now, ours, theirs),
                 )
-                print(policy.name, file=sys.stderr, flush=True)
-                metrics = fill(policy, kind, step, now, ours, theirs)
-                policies[name, kind] = policy, metrics
-        settled(server)
+        settle(server)
         report(server, ours, directory, policies)
 
 
