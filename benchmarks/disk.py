@@ -174,15 +174,16 @@ def settle(server):
             before, since = now, time.monotonic()
 
 
-def size(directory, pattern):
-    """Bytes of files, for each metric."""
+def size(directory, pattern, block=1):
+    """Bytes of files, for each metric, each rounded up to whole blocks."""
     found = pathlib.Path(directory).glob(pattern)
-    return sum(f.stat().st_size for f in found if f.is_file()) / METRICS
+    sizes = [f.stat().st_size for f in found if f.is_file()]
+    return sum(-(-one // block) * block for one in sizes) / METRICS
 
 
 def report(server, ours, directory, policies):
     """Print a table."""
-    print("policy; values; bytes of points; windows; all; file; ratio")
+    print("policy; values; bytes of points; windows; all; file; in blocks")
     for name, (policy, metrics) in policies.items():
         buckets = ours.buckets.all_of(policy)
         parts, half = [], 0
@@ -191,10 +192,14 @@ def report(server, ours, directory, policies):
             parts.append(size(server.directory, f"engine/data/{id_}/**/*.tsm"))
             half += parts[-1] * bucket.shard_duration / bucket.retention / 2
         points, windows, total = parts[0], sum(parts[1:]), sum(parts) + half
-        file = sum(size(directory, f"**/{m.id}/**/*") for m in metrics)
+        file, blocks = (
+            sum(size(directory, f"**/{m.id}/**/*", b) for m in metrics)
+            for b in (1, 4096)
+        )
         print(
             f"{name}; {points:,.0f}; {windows:,.0f}; {total:,.0f};"
-            f" {file:,.0f}; {total / file:.2f}"
+            f" {file:,.0f} ({total / file:.2f});"
+            f" {blocks:,.0f} ({total / blocks:.2f})"
         )
 
 
