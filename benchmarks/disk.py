@@ -181,7 +181,7 @@ def size(directory, pattern, block=1):
     return sum(-(-one // block) * block for one in sizes) / METRICS
 
 
-def report(server, ours, directory, policies):
+def report(server, ours, theirs, policies):
     """Print a table."""
     print("policy; values; bytes of points; windows; all; file; in blocks")
     for name, (policy, metrics) in policies.items():
@@ -193,7 +193,7 @@ def report(server, ours, directory, policies):
             half += parts[-1] * bucket.shard_duration / bucket.retention / 2
         points, windows, total = parts[0], sum(parts[1:]), sum(parts) + half
         file, blocks = (
-            sum(size(directory, f"**/{m.id}/**/*", b) for m in metrics)
+            sum(size(theirs._build_metric_dir(m), "**/*", b) for m in metrics)
             for b in (1, 4096)
         )
         print(
@@ -237,7 +237,7 @@ def main():
                     fill(policy, kind, definition, step, now, ours, theirs),
                 )
         settle(server)
-        report(server, ours, directory, policies)
+        report(server, ours, theirs, policies)
 
 
 if __name__ == "__main__":
