@@ -75,7 +75,7 @@ class Downsampler:
         began = one.now()
         mark = self._buckets.watermarks.read(target.name)
         if mark is None:
-            mark = self._first(one)
+            mark = self._first(one, began)
             if mark is None:
                 return
         end = began - DELAY
@@ -97,8 +97,11 @@ class Downsampler:
             yield mark
         yield from self._compute_last(one, mark)
 
-    def _first(self, one: "_Definition") -> Watermark | None:
-        """Where to begin, None if there are no points."""
+    def _first(self, one: "_Definition", began: int) -> Watermark | None:
+        """Where to begin, None if there are no points.
+
+        :param began: when the pass began, ns: no window was computed before.
+        """
         oldest = self._buckets.watermarks.oldest(one.source)
         if oldest is None:
             return None
@@ -106,7 +109,7 @@ class Downsampler:
             kept = one.target.retention * schema.SECOND
             oldest = max(oldest, one.now() - kept)
         start = schema.floor(oldest, one.target.every)
-        return Watermark(start, 0, start)
+        return Watermark(start, began, start)
 
     def _slices(
         self, one: "_Definition", start: int, stop: int
