@@ -210,7 +210,7 @@ class Client:
         """
         if not self._api.capabilities.buckets and self._server is None:
             with contextlib.suppress(exceptions.InfluxDBError):
-                self.ping()
+                self._server = self.once(_PING_TIMEOUT).server()
 
     def server(self) -> server.Server:
         """Name and version of the server, as it tells them now."""

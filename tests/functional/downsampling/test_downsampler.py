@@ -41,3 +41,9 @@ def test_answers_are_the_same(driver, model, run, indexer_driver):
     assert_each(driver, model, metrics)
     run(a_policy)
     assert_each(driver, model, metrics)
+
+
+def test_downsampled_from_the_first_measure_on(make_driver):
+    """A server that was asked nothing yet is not taken for a cluster."""
+    a_policy = policy((1440, 60), (48, HOUR))
+    assert len(make_driver().buckets.downsampled(a_policy)) == 1
