@@ -68,6 +68,7 @@ def watermarks(driver):
 # Points expire -------------------------------------------------------------
 
 
+@pytest.mark.only_2x("a DELETE is of all retention policies")
 def test_expired_points_leave_coarser_answers(
     make_driver, indexer_driver, bucket_prefix, monkeypatch
 ):
