@@ -33,6 +33,9 @@ MEASUREMENT = "measure"
 TAG = "metric"
 FIELD = "value"
 
+#: Values of `TAG` that Gnocchi writes. Others may write what they like.
+UUID_PATTERN = "^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
+
 #: Measurement of what metrics are called, for dashboards.
 NAMES = "metric_info"
 

@@ -108,7 +108,8 @@ class Downsampler:
         if one.target.retention:
             kept = one.target.retention * schema.SECOND
             oldest = max(oldest, one.now() - kept)
-        start = schema.floor(oldest, one.target.every)
+        # Where points have expired, the oldest are not all of their window.
+        start = max(schema.floor(oldest, one.target.every), one.oldest_whole())
         return Watermark(start, began, start)
 
     def _slices(

@@ -36,6 +36,7 @@ from gnocchi_influxdb.schema import (
     MAX_TIME,
     MEASUREMENT,
     TAG,
+    UUID_PATTERN,
     WATERMARKS,
     WINDOW_FUNCTIONS,
 )
@@ -115,14 +116,18 @@ def points_of_all(bucket: str, start: int, stop: int, part: str) -> str:
     """
     return (
         _selected(bucket, start, stop, MEASUREMENT, FIELD)
-        + f" and r.{TAG} =~ /{part}/)"
+        + f" and r.{TAG} =~ /{part}/ and r.{TAG} =~ /{UUID_PATTERN}/)"
         + _TAIL
     )
 
 
 def marks_of_all(bucket: str, since: int) -> str:
     """Marks of late measures since a time, ns."""
-    return _selected(bucket, since, None, MARKS, MARK) + ")" + _TAIL
+    return (
+        _selected(bucket, since, None, MARKS, MARK)
+        + f" and r.{TAG} =~ /{UUID_PATTERN}/)"
+        + _TAIL
+    )
 
 
 def watermark(bucket: str) -> str:

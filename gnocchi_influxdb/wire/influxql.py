@@ -30,6 +30,7 @@ from gnocchi_influxdb.schema import (
     MEASUREMENT,
     NAMES,
     TAG,
+    UUID_PATTERN,
     WATERMARKS,
     WINDOW_FUNCTIONS,
 )
@@ -136,7 +137,8 @@ def points_of_all(start: int, stop: int, part: str) -> str:
     """
     return (
         f'SELECT "{FIELD}" FROM "{MEASUREMENT}"'
-        f" WHERE {TAG} =~ /{part}/ AND {_within(start, stop)}"
+        f" WHERE {TAG} =~ /{part}/ AND {TAG} =~ /{UUID_PATTERN}/"
+        f" AND {_within(start, stop)}"
         f' GROUP BY "{TAG}"'
     )
 
@@ -145,7 +147,8 @@ def marks_of_all(since: int) -> str:
     """Marks of late measures since a time (ns), in the column `MARK`."""
     return (
         f'SELECT "{MARK}" FROM "{MARKS}"'
-        f' WHERE {_within(since, None)} GROUP BY "{TAG}"'
+        f" WHERE {TAG} =~ /{UUID_PATTERN}/ AND {_within(since, None)}"
+        f' GROUP BY "{TAG}"'
     )
 
 

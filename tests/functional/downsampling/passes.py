@@ -82,7 +82,7 @@ def assert_same(driver, model, metrics, *span, wanted=None):
                 for time, value in series.items()
                 if not numpy.isclose(ours[time], value, 1e-9, 1e-6)
             }
-            assert not differ, a
+            assert not differ, (a, differ, m, span)
 
 
 def assert_each(driver, model, metrics):

@@ -120,6 +120,10 @@ def test_expired_points_leave_coarser_answers(
     driver.buckets.watermarks.write(target.name, mark._replace(began=0))
     passes.run(driver, a_policy)
     passes.assert_same(driver, model, [one], wanted=wanted)
+    # Nor when nobody knows how far it was done.
+    delete(driver, target.name, schema.MAX_TIME, schema.WATERMARKS)
+    assert passes.run(driver, a_policy)
+    passes.assert_same(driver, model, [one], wanted=wanted)
 
 
 # Somebody is killed --------------------------------------------------------
@@ -290,6 +294,37 @@ def test_metric_with_a_mark_and_no_point(
 
 
 # Values of another type ----------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["auto", "influxql"])
+def test_foreign_series(
+    make_driver, model, influxdb, indexer_driver, language
+):
+    """Somebody else writes to our measurements, of no metric of Gnocchi."""
+    driver = make_driver(influxdb_query_language=language)
+    one = metric(A_POLICY)
+    points = minutes(now() - 5 * HOUR * NS, 300)
+    write(driver, {one: points}, indexer_driver)
+    hour = now() - 3 * HOUR * NS
+    name = driver.buckets.name(A_POLICY)
+    for tags in (
+        "",
+        ",host=a",
+        ",metric=mine",
+        f",metric={str(one.id).upper()}",
+    ):
+        by_hand.write_lines(
+            influxdb, name, f"{schema.MEASUREMENT}{tags} value=7 {hour}\n"
+        )
+        for target in driver.buckets.downsampled(A_POLICY):
+            by_hand.write_lines(
+                influxdb,
+                target.name,
+                f"{schema.MARKS}{tags} {schema.MARK}=7.0 {now()}\n",
+            )
+    assert passes.run(driver, A_POLICY)
+    assert all(watermarks(driver))
+    assert_each(driver, model, [one])
 
 
 def test_foreign_mark(driver, influxdb, indexer_driver, run, logged):
