@@ -129,6 +129,22 @@ class Buckets:
         """Name of the bucket of points of an archive policy."""
         return policies.name(self.prefix, policy.name)
 
+    def names(self, policy: Any) -> list[str]:
+        """Names of all buckets in which a policy may have something.
+
+        :return: that of its points first, then of windows of each of its
+            definitions, whether there is downsampling now or not.
+        """
+        return [
+            self.name(policy),
+            *(
+                policies.downsampled_name(
+                    self.prefix, policy.name, schema.ns_of(item.granularity)
+                )
+                for item in policy.definition
+            ),
+        ]
+
     def retention(self, policy: Any) -> int:
         """Retention of points that a policy asks for, s (0: for ever)."""
         return self.of(policy).retention

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Deleting the points and names of metrics.
+"""Deleting the points, windows and names of metrics.
 
 Gnocchi's janitor deletes metrics one by one. For InfluxDB a DELETE of a
 hundred metrics costs about as much as three DELETEs of one metric. So when
@@ -22,20 +22,16 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager
-from gnocchi_influxdb.buckets.visibility import is_absent
+from gnocchi_influxdb.buckets.visibility import is_absent, takes_writes
 from gnocchi_influxdb.client import client
-from gnocchi_influxdb.wire import (
-    influxql,
-    influxql_points,
-    influxql_rows,
-)
+from gnocchi_influxdb.wire import influxql, influxql_rows
 
 LOG = daiquiri.getLogger(__name__)
 
@@ -71,31 +67,33 @@ class Deleter:
         self._to_delete = to_delete
         self._at_once = METRICS_PER_DELETE
         self._looked = -math.inf
-        # By bucket, in the order in which they are to be deleted.
-        self._waiting: dict[str, dict[uuid.UUID, None]] = {}
+        # By a policy's buckets, in the order in which they are to be deleted.
+        self._waiting: dict[tuple[str, ...], dict[uuid.UUID, None]] = {}
+        # Buckets of windows that were not there, and when (time.monotonic).
+        self._absent: dict[str, float] = {}
         # Deleted already; Gnocchi has not asked for them yet.
         self._done: set[uuid.UUID] = set()
 
     def delete(self, metric: Any) -> None:
-        """Delete all points of a metric, and its name.
+        """Delete all points of a metric, its windows and its name.
 
         :param metric: gnocchi.indexer.Metric.
         :raises InfluxDBError: some points may be left.
         """
-        bucket = self._buckets.name(metric.archive_policy)
+        buckets = tuple(self._buckets.names(metric.archive_policy))
         if metric.id in self._done:
-            # A writer that still knew the metric may have stored points since.
-            if self._has_points(bucket, metric.id):
-                self._delete(bucket, [metric.id])
+            # Who still knew the metric may have stored something since.
+            if self._has_points(buckets, metric.id):
+                self._delete_in(buckets, [metric.id])
             self._done.discard(metric.id)
             return
-        if metric.id not in self._waiting.get(bucket, ()):
+        if metric.id not in self._waiting.get(buckets, ()):
             self._look_ahead()
-        waiting = self._waiting.get(bucket, {})
+        waiting = self._waiting.get(buckets, {})
         others = (id_ for id_ in waiting if id_ != metric.id)
         ids = [metric.id, *itertools.islice(others, self._at_once - 1)]
         try:
-            deleted = self._delete(bucket, ids)
+            deleted = self._delete_in(buckets, ids)
         except exceptions.UnavailableError:
             # So many metrics may have taken too long.
             self._at_once = max(self._at_once // 4, 1)
@@ -117,29 +115,71 @@ class Deleter:
             for metric in self._to_delete(_LOOK_AHEAD):
                 listed.add(metric.id)
                 if metric.id not in self._done:
-                    bucket = self._buckets.name(metric.archive_policy)
-                    self._waiting.setdefault(bucket, {})[metric.id] = None
+                    buckets = tuple(self._buckets.names(metric.archive_policy))
+                    self._waiting.setdefault(buckets, {})[metric.id] = None
         except Exception as e:
             # Looking ahead only saves time.
             LOG.warning("Metrics are deleted one by one: %s", e)
         # Another janitor has expunged those that are not listed.
         self._done &= listed
 
-    def _has_points(self, bucket: str, metric: uuid.UUID) -> bool:
+    def _has_points(self, buckets: Sequence[str], metric: uuid.UUID) -> bool:
         try:
-            return bool(_with_points(self._client, bucket, [metric]))
+            return any(
+                with_points(self._client, bucket, [metric])
+                for bucket in self._present(buckets)
+            )
         except (
             exceptions.BucketNotFoundError,
             exceptions.ConfigurationError,
         ):
             return True  # Hidden, perhaps.
 
-    def _delete(
-        self, bucket: str, metrics: Sequence[uuid.UUID]
+    def _delete_in(
+        self, buckets: Sequence[str], metrics: Sequence[uuid.UUID]
     ) -> Sequence[uuid.UUID]:
-        """Delete the points of the first metric, and of all if it is cheap.
+        """Delete all that buckets have of metrics, see `_delete`.
 
-        :return: the metrics whose points are deleted.
+        :param buckets: of one policy, that of its points first.
+        """
+        for bucket in self._present(buckets):
+            if bucket == buckets[0] or self._client.capabilities.delete_by_tag:
+                metrics = self._delete(bucket, metrics, bucket != buckets[0])
+                continue
+            # On 1.x the first DELETE has reached all of them.
+            try:
+                left = with_points(self._client, bucket, metrics)
+            except exceptions.BucketNotFoundError:
+                self._absent[bucket] = time.monotonic()
+                continue
+            if left:
+                by_influxql(self._client, bucket, left)
+        return metrics
+
+    def _present(self, buckets: Sequence[str]) -> Iterator[str]:
+        """Without those that were not there a moment ago."""
+        now = time.monotonic()
+        for bucket in buckets:
+            if now - self._absent.get(bucket, -math.inf) >= _LOOK_AGAIN:
+                yield bucket
+
+    def _is_absent(self, bucket: str) -> bool:
+        """Whether a bucket of windows that was not found is not there.
+
+        Where the token may not write, the driver has left nothing.
+        """
+        if takes_writes(self._client, bucket):
+            return False
+        self._absent[bucket] = time.monotonic()
+        return True
+
+    def _delete(
+        self, bucket: str, metrics: Sequence[uuid.UUID], of_windows: bool
+    ) -> Sequence[uuid.UUID]:
+        """Delete all of the first metric, and of all if it is cheap.
+
+        :param of_windows: whether the bucket may well be absent.
+        :return: the metrics of which nothing is left.
         """
         try:
             # InfluxQL uses the tag index. /api/v2/delete looks at each series
@@ -154,6 +194,8 @@ class Deleter:
                 if isinstance(e, exceptions.BucketNotFoundError):
                     return metrics
                 raise
+            if of_windows and self._is_absent(bucket):
+                return metrics
             LOG.debug("No DELETE by InfluxQL, trying /api/v2/delete: %s", e)
         try:
             self._client.delete(bucket, f'{schema.TAG}="{metrics[0]}"')
@@ -168,7 +210,9 @@ class Deleter:
 def by_influxql(
     influxdb: client.Client, bucket: str, metrics: Sequence[uuid.UUID]
 ) -> None:
-    """Delete all points and names of metrics by InfluxQL.
+    """Delete all that a bucket has of metrics by InfluxQL.
+
+    On 1.x that reaches all buckets of the database.
 
     :param metrics: some hundred at most.
     :raises BucketNotFoundError: the bucket is absent, or hidden from the
@@ -182,7 +226,7 @@ def by_influxql(
         influxql_rows.check(
             influxdb.influxql(bucket, influxql.delete(metrics))
         )
-        metrics = _with_points(influxdb, bucket, metrics)
+        metrics = with_points(influxdb, bucket, metrics)
         if not metrics:
             return
         time.sleep(pause)
@@ -193,10 +237,13 @@ def by_influxql(
     )
 
 
-def _with_points(
+def with_points(
     influxdb: client.Client, bucket: str, metrics: Sequence[uuid.UUID]
 ) -> list[uuid.UUID]:
-    infos = influxql.infos(metrics, influxdb.capabilities.counts)
-    body = influxdb.influxql(bucket, f"{influxql.newest(metrics)};{infos}")
-    points, named = influxql_points.parse_influxql(body, [["last"], ["count"]])
-    return list({**points["last"], **named["count"]})
+    """Those of the metrics of which a bucket has anything.
+
+    :raises InfluxDBError: see `by_influxql`.
+    """
+    body = influxdb.influxql(bucket, influxql.anything(metrics))
+    found = influxql_rows.series(body)
+    return list({uuid.UUID(series["tags"][schema.TAG]) for series in found})

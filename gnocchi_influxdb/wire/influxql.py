@@ -45,6 +45,11 @@ FIELD_TYPES = f'SHOW FIELD KEYS FROM "{MEASUREMENT}"'
 #: The oldest point of all metrics.
 OLDEST = f'SELECT first("{FIELD}") FROM "{MEASUREMENT}"'
 
+# All measurements with the tag `TAG`.
+_OF_METRICS = ", ".join(
+    f'"{name}"' for name in (MEASUREMENT, NAMES, AGGREGATES, MARKS)
+)
+
 # Terms in a group of ORs, see `any_of`. Deletes and names use it, too, so it
 # is not among the thresholds of reads.
 _GROUP = 10
@@ -163,6 +168,15 @@ def infos(metrics: Iterable[uuid.UUID], counts: bool = True) -> str:
     return f'SELECT count("name") FROM {source} GROUP BY "{TAG}"'
 
 
+def anything(metrics: Iterable[uuid.UUID]) -> str:
+    """Some point of each metric that has any: of measures, names, windows."""
+    return (
+        f"SELECT * FROM {_OF_METRICS} WHERE {any_of(metrics)}"
+        f" AND {_within(None, None)} "
+        f'GROUP BY "{TAG}" LIMIT 1'
+    )
+
+
 def newest_of(fields: Iterable[str]) -> str:
     """The newest watermark: a row with its time and these fields."""
     columns = ", ".join(map(identifier, fields))
@@ -172,10 +186,7 @@ def newest_of(fields: Iterable[str]) -> str:
 def delete(metrics: Iterable[uuid.UUID]) -> str:
     """Delete all that is stored of some metrics: points, windows, names."""
     # It costs no more than for one of the measurements.
-    return (
-        f'DELETE FROM "{MEASUREMENT}", "{NAMES}", "{AGGREGATES}", "{MARKS}"'
-        f" WHERE {any_of(metrics)}"
-    )
+    return f"DELETE FROM {_OF_METRICS} WHERE {any_of(metrics)}"
 
 
 # Management, on InfluxDB 1.x ------------------------------------------------

@@ -11,25 +11,27 @@
 # under the License.
 """Many metrics are deleted, as Gnocchi's janitor has it done."""
 
+import contextlib
 import urllib.parse
 
 import pytest
-from gnocchi import storage
+from gnocchi import archive_policy, storage
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.maintenance import deletes
 from gnocchi_influxdb.storage import InfluxDBStorage
-from tests.support import proxy, samples
+from tests.support import by_hand, proxy, samples
 from tests.support.by_hand import stored
 from tests.support.samples import recent, write
 
 
-def statements(between):
-    """The DELETEs that the server got."""
+def statements(between, windows=False):
+    """The DELETEs that the server got, those for windows only if asked."""
     queries = [
         urllib.parse.parse_qs(request.body.decode())["q"][0]
         for request in between.requests
         if request.path == "/query"
+        and (windows or not proxy.is_for_windows(request))
     ]
     return [query for query in queries if query.startswith("DELETE")]
 
@@ -192,3 +194,121 @@ def test_statements_that_take_too_long_become_smaller(
     for m in metrics:
         driver._delete_metric(m)
         assert stored(influxdb, cloud.bucket(m), m) == {}
+
+
+# Windows -------------------------------------------------------------------
+
+
+@pytest.fixture
+def downsampled(cloud):
+    """An archive policy with windows, some of them from a migration."""
+    cloud.index.create_archive_policy(
+        archive_policy.ArchivePolicy(
+            "two", 0, [(1440, 60), (720, 3600)], ["mean", "max"]
+        )
+    )
+    return cloud
+
+
+def fill(cloud, number, moved=False):
+    """Metrics with a point, a window, a mark and a name."""
+    metrics = cloud.metrics(number, "two")
+    write(cloud.storage, point(metrics), cloud.index)
+    _points, *rest = cloud.storage.buckets.names(metrics[0].archive_policy)
+    moment = recent(7200)
+    for m in metrics:
+        lines = (
+            f"aggregate,metric={m.id} mean=1,max=2 {moment}\n"
+            f"late,metric={m.id} until=1 {moment}\n"
+            f'metric_info,metric={m.id} name="a" {moment}\n'
+        )
+        for name in rest[0 if moved else 1 :]:
+            cloud.storage.client.write(name, lines.encode())
+    return metrics
+
+
+def left(cloud, metrics):
+    """Buckets that still have something of a metric."""
+    policy = metrics[0].archive_policy
+    found = []
+    for name in cloud.storage.buckets.names(policy):
+        with contextlib.suppress(exceptions.BucketNotFoundError):
+            if deletes.with_points(
+                cloud.storage.client, name, [m.id for m in metrics]
+            ):
+                found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_windows(downsampled, between, influxdb, moved):
+    if moved:
+        (m,) = downsampled.metrics(1, "two")
+        by_hand.make_bucket(
+            influxdb,
+            downsampled.storage.buckets.all_of(m.archive_policy).moved.name,
+        )
+    metrics = fill(downsampled, 30, moved)
+    assert len(left(downsampled, metrics)) == (3 if moved else 2)
+    kept, doomed = metrics[:1], metrics[1:]
+    downsampled.mark_deleted(doomed)
+    del between.requests[:]
+    downsampled.chef.expunge_metrics(10000, sync=True)
+    assert left(downsampled, doomed) == []
+    assert len(left(downsampled, kept)) == (3 if moved else 2)
+    # One for each bucket that may be there; on 1.x for all of them.
+    if influxdb.release == 1:
+        assert len(statements(between, True)) == 1
+    else:
+        assert len(statements(between, True)) == 3
+
+
+def test_a_bucket_that_is_absent_is_not_asked_for_again(
+    downsampled, between, influxdb, monkeypatch
+):
+    monkeypatch.setattr(deletes, "METRICS_PER_DELETE", 5)
+    metrics = fill(downsampled, 20)
+    downsampled.mark_deleted(metrics)
+    driver = InfluxDBStorage(downsampled.conf.storage)
+    del between.requests[:]
+    for m in metrics:
+        driver._delete_metric(m)
+    asked = sum(
+        proxy.is_for_windows(r) and b"60s" in r.head + r.body
+        for r in between.requests
+    )
+    # A DELETE, and a look whether it is hidden.
+    assert 0 < asked <= 2
+    assert left(downsampled, metrics) == []
+
+
+def test_windows_that_came_after_the_delete(downsampled):
+    """They were being computed while their metric was deleted."""
+    metrics = fill(downsampled, 2)
+    downsampled.mark_deleted(metrics)
+    driver = InfluxDBStorage(downsampled.conf.storage)
+    driver._delete_metric(metrics[0])
+    assert left(downsampled, metrics) == []
+    target = driver.buckets.downsampled(metrics[0].archive_policy)[0]
+    driver.client.write(
+        target.name,
+        f"aggregate,metric={metrics[1].id} max=2 {recent(7200)}".encode(),
+    )
+    assert left(downsampled, metrics) == [target.name]
+    driver._delete_metric(metrics[1])
+    assert left(downsampled, metrics) == []
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x")
+def test_windows_that_the_token_may_not_see(downsampled, influxdb):
+    """A token of the bucket of points alone."""
+    metrics = fill(downsampled, 2)
+    name = downsampled.storage.buckets.name(metrics[0].archive_policy)
+    id_ = by_hand.bucket(influxdb, name)[0]
+    token = by_hand.make_token(
+        influxdb, ("read", "buckets", id_), ("write", "buckets", id_)
+    )
+    downsampled.conf.set_override("influxdb_token", token, "storage")
+    driver = InfluxDBStorage(downsampled.conf.storage)
+    driver._delete_metric(metrics[0])
+    assert stored(influxdb, name, metrics[0]) == {}

@@ -731,7 +731,11 @@ def test_names_come_back(cloud, influxdb, between, worker):
     def only_points(request):
         nonlocal number
         query = urllib.parse.parse_qs(request.body.decode()).get("q", [""])[0]
-        if request.path == "/query" and query.startswith("DELETE"):
+        if (
+            request.path == "/query"
+            and query.startswith("DELETE")
+            and not proxy.is_for_windows(request)
+        ):
             number += 1
             if number == 1:
                 write_lines(

@@ -127,7 +127,7 @@ def influxql(
         "POST", url, "/query", token=token, query={"q": statement, **form}
     )
     # To a DELETE 2.x has no result, and 1.x an empty one.
-    (result,) = answer["results"] or [{}]
+    (result,) = answer.get("results") or [{}]
     if "error" in result:
         raise ServerError(f"{url}: {statement}: {result['error']}")
     series: list[dict[str, Any]] = result.get("series", [])
