@@ -15,7 +15,8 @@ Gnocchi does not read them; dashboards do. gnocchi-metricd writes them apart
 from the measures: every ten minutes `NamesJob` looks through the indexer and
 writes the names of metrics that are new or have changed. Points expire, so it
 writes each name again in each period: a week, or half of the bucket's
-retention if that is less. The time of a point is the start of its period, so
+retention if that is less. Buckets of windows have names, too, since nothing
+joins across buckets. The time of a point is the start of its period, so
 several processes write the same point. More points than that would be felt:
 with five fields in each daily shard, names were a fifth of what is on disk.
 
@@ -32,12 +33,14 @@ import datetime
 import random
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.buckets.policy import PolicyBucket
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.wire import info_lines
@@ -59,8 +62,8 @@ class IdRange:
 
     :ivar next: the id to go on with; None at the end of a round.
     :ivar due: when to go on (time.monotonic).
-    :ivar known: hashes of the names that InfluxDB has since the last round,
-        about 100 bytes a metric.
+    :ivar known: hashes of the names that buckets have since the last round,
+        about 100 bytes a metric and bucket.
     :ivar found: those of the round that is under way.
     """
 
@@ -129,7 +132,7 @@ class NamesJob:
     ) -> tuple[int, dict[str, exceptions.InfluxDBError]]:
         """Write the names of the next metrics that InfluxDB does not have.
 
-        :return: how many names were written; and errors by bucket. Buckets
+        :return: how many metrics got names; and errors by bucket. Buckets
             that are absent are passed over: they have no measures either.
         :raises InfluxDBError: the server fails.
         :raises oslo_db.exception.DBError: the database fails.
@@ -142,9 +145,14 @@ class NamesJob:
             _utc(now - 2 * PERIOD * schema.SECOND),
             self._limit,
         )
-        written, failed = 0, {}
+        written: set[uuid.UUID] = set()
+        failed = {}
         for bucket, infos in self._infos(rows, now).items():
-            new = [info for info in infos if hash(info) not in share.known]
+            new = [
+                info
+                for info in infos
+                if hash((bucket, info)) not in share.known
+            ]
             try:
                 if new:
                     self._client.write(bucket, info_lines.encode(new))
@@ -153,12 +161,12 @@ class NamesJob:
             except exceptions.OF_ONE_BUCKET as e:
                 failed[bucket] = e
                 continue
-            written += len(new)
-            share.found.update(map(hash, infos))
+            written.update(info.metric for info in new)
+            share.found.update(hash((bucket, info)) for info in infos)
         share.next = None
         if len(rows) == self._limit and rows[-1].id < share.last:
             share.next = uuid.UUID(int=rows[-1].id.int + 1)
-        return written, failed
+        return len(written), failed
 
     def _infos(
         self, rows: list[Any], now: int
@@ -169,16 +177,30 @@ class NamesJob:
             by_policy[row.archive_policy_name].append(row)
         infos = {}
         for policy in self._indexer.list_archive_policies():
-            retention = self._buckets.retention(policy)
-            seconds = min(PERIOD, retention // 2) if retention else PERIOD
-            start = schema.floor(now, seconds * schema.SECOND)
-            since = _utc(start - seconds * schema.SECOND)
-            infos[self._buckets.name(policy)] = [
-                info_lines.Info(id_, start, *attributes)
-                for id_, *attributes, measured in by_policy[policy.name]
-                if measured >= since
-            ]
+            if not by_policy[policy.name]:
+                continue
+            for bucket in self._named(policy):
+                seconds = PERIOD
+                if bucket.retention:
+                    seconds = min(PERIOD, bucket.retention // 2)
+                start = schema.floor(now, seconds * schema.SECOND)
+                since = _utc(start - seconds * schema.SECOND)
+                infos[bucket.name] = [
+                    info_lines.Info(id_, start, *attributes)
+                    for id_, *attributes, measured in by_policy[policy.name]
+                    if measured >= since
+                ]
         return infos
+
+    def _named(self, policy: Any) -> Iterator[PolicyBucket]:
+        """The buckets that names belong in."""
+        wanted = self._buckets.all_of(policy)
+        yield wanted.points
+        yield from wanted.windows
+        # There is one only after a migration.
+        moved = wanted.moved
+        if self._buckets.watermarks.of(moved.name):
+            yield moved
 
     def _report(self, where: str, error: Exception) -> None:
         if where not in self._reported:

@@ -19,17 +19,18 @@ import uuid
 
 import pytest
 import sqlalchemy
-from gnocchi import incoming
+from gnocchi import archive_policy, incoming
 from gnocchi.cli import metricd
 from gnocchi.indexer import sqlalchemy_base
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from servers import api
 
+from gnocchi_influxdb.buckets.watermark import Watermark
 from gnocchi_influxdb.client import clock as client_clock
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.maintenance import names as names_module
-from gnocchi_influxdb.maintenance.names import NamesJob
+from gnocchi_influxdb.maintenance.names import IdRange, NamesJob
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.wire import info_lines
 from tests.support import by_hand, proxy, samples
@@ -787,3 +788,29 @@ def test_orphans(installation, influxdb):
         "",
     }
     assert stored(influxdb, bucket, kept)
+
+
+def test_buckets_of_windows(cloud, worker, influxdb):
+    """Dashboards join there; each bucket has its own period."""
+    cloud.index.create_archive_policy(
+        archive_policy.ArchivePolicy(
+            "two", 0, [(1440, 60), (720, 3600)], ["mean"]
+        )
+    )
+    (metric,) = resource_with(cloud, ["cpu"], policy="two")
+    add(cloud.storage, cloud, [metric])
+    points, moved, hours = cloud.storage.buckets.names(metric.archive_policy)
+    worker.round()
+    for name in (points, hours):
+        assert [row["name"] for row in rows(influxdb, name)] == ["cpu"]
+    assert by_hand.bucket(influxdb, moved) is None
+    # After a migration.
+    by_hand.make_bucket(influxdb, moved)
+    cloud.storage.buckets.watermarks.write(moved, Watermark(1, 1, 1))
+    again = Worker(cloud, worker._clock)
+    again.round()
+    assert [row["name"] for row in rows(influxdb, moved)] == ["cpu"]
+    share = IdRange()
+    assert again.job.write_page(share) == (1, {})
+    share.known, share.next = share.found, share.first
+    assert again.job.write_page(share) == (0, {})
