@@ -22,7 +22,7 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import names, prune, status
+from gnocchi_influxdb.cli import downsample, names, prune, status
 from gnocchi_influxdb.cli.check.command import check
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.cli.migrate.command import migrate
@@ -93,6 +93,7 @@ for _command in (
     check,
     status.status,
     prune.prune,
+    downsample.downsample,
     migrate,
     names.names,
 ):

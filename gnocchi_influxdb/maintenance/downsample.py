@@ -18,6 +18,7 @@ policies.
 
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import daiquiri
@@ -25,6 +26,7 @@ import daiquiri
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.manager import Buckets
+from gnocchi_influxdb.buckets.policy import PolicyBucket
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
 
 LOG = daiquiri.getLogger(__name__)
@@ -34,6 +36,32 @@ LOG = daiquiri.getLogger(__name__)
 _LONGEST = 10.0
 # Seconds until a failure of the same policy is logged again.
 _SILENCE = 3600.0
+
+
+def downsample(
+    buckets: Buckets,
+    downsampler: Downsampler,
+    policy: Any,
+    until: int | None = None,
+    first: int = 0,
+) -> Iterator[tuple[PolicyBucket, watermark.Watermark]]:
+    """Do what is due for a policy, a slice with each step.
+
+    At the end points are no longer kept for windows that were overdue.
+
+    :param until: windows that end later (ns) are left for another time, and
+        the points for them; None: those that are over.
+    :param first: number of the definition to begin with.
+    :return: the bucket of a definition and its watermark, after each slice.
+    :raises InfluxDBError: it can't go on; what was done counts.
+    """
+    targets = buckets.downsampled(policy)
+    for i in range(len(targets)):
+        target = targets[(first + i) % len(targets)]
+        for mark in downsampler.downsample(policy, target, until):
+            yield target, mark
+    if until is None:
+        buckets.shorten(policy)
 
 
 class DownsampleJob:
@@ -90,17 +118,15 @@ class DownsampleJob:
         began = time.monotonic()
         self._due[name] = began + watermark.INTERVAL
         try:
-            targets = self._buckets.downsampled(policy)
-            for _ in targets:
-                # One that fails or takes long must not hold up the others.
-                number = self._next.get(name, 0) % len(targets)
-                self._next[name] = number + 1
-                target = targets[number]
-                for _mark in self._downsampler.downsample(policy, target):
-                    if time.monotonic() - began >= _LONGEST:
-                        self._due[name] = 0  # Go on at the next call.
-                        return
-            self._buckets.shorten(policy)
+            # One that fails or takes long must not hold up the others.
+            first = self._next.get(name, 0)
+            self._next[name] = first + 1
+            for _slice in downsample(
+                self._buckets, self._downsampler, policy, first=first
+            ):
+                if time.monotonic() - began >= _LONGEST:
+                    self._due[name] = 0  # Go on at the next call.
+                    return
         except Exception as e:
             self._report(f"archive policy {name}", e)
 

@@ -144,7 +144,7 @@ def write_lines(server, bucket_name, lines):
         assert reply.status == 204
 
 
-def select(server, bucket_name, what, a_metric=None):
+def select(server, bucket_name, what, a_metric=None, of="measure"):
     """Rows of an InfluxQL SELECT; unlike Flux it shows what lies in shards
     that hold another type of the field."""
     where = "" if a_metric is None else f" WHERE metric = '{a_metric.id}'"
@@ -152,7 +152,7 @@ def select(server, bucket_name, what, a_metric=None):
     found = api.influxql(
         server.url,
         server.token,
-        f"SELECT {what} FROM measure{where}",
+        f"SELECT {what} FROM {of}{where}",
         db=database,
         rp=retention_policy,
         epoch="ns",
