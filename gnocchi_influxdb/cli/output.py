@@ -79,6 +79,17 @@ def size(value: int | None) -> str:
     return filesize.decimal(value)
 
 
+def span(seconds: int) -> str:
+    """Time in days, hours, minutes and seconds; a retention of 0 is `ever`."""
+    if not seconds:
+        return "ever"
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
 class _Speed(progress.ProgressColumn):
     """Speed: things done in a second."""
 

@@ -32,7 +32,7 @@ class _Orphans(NamedTuple):
     """The orphan series of a bucket.
 
     :ivar ids: their metrics, sorted.
-    :ivar owned: number of the other series.
+    :ivar owned: number of the other series, in all buckets of the policy.
     """
 
     ids: list[uuid.UUID]
@@ -47,8 +47,8 @@ class _Orphans(NamedTuple):
 @click.option(
     "--whole-buckets",
     is_flag=True,
-    help="Prune also a bucket that not one metric of the indexer has a"
-    " series in.",
+    help="Prune also the buckets of a policy in which not one metric of the"
+    " indexer has a series.",
 )
 @output.format_option
 @click.pass_context
@@ -116,18 +116,24 @@ def prune(
 
 
 def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
-    stored: dict[str, set[uuid.UUID]] = {}
+    stored: list[dict[str, set[uuid.UUID]]] = []
     for policy in deployment.policies:
-        bucket = deployment.buckets.name(policy)
-        if deployment.buckets.find(bucket) is not None:
-            found = series.find(deployment.client, bucket)
-            stored[bucket] = found.ids | found.beside
+        of_policy = {}
+        for bucket in deployment.buckets.names(policy):
+            if deployment.buckets.find(bucket) is not None:
+                found = series.find(deployment.client, bucket)
+                of_policy[bucket] = found.ids | found.beside
+        stored.append(of_policy)
     # The series first, then the metrics: a metric is in the indexer before it
     # has points.
     known = set(listing.ids(deployment.indexer))
     return {
-        bucket: _Orphans(sorted(ids - known), len(ids & known))
-        for bucket, ids in stored.items()
+        bucket: _Orphans(
+            sorted(ids - known),
+            sum(len(each & known) for each in of_policy.values()),
+        )
+        for of_policy in stored
+        for bucket, ids in of_policy.items()
     }
 
 

@@ -17,6 +17,7 @@ Each reads the index or one shard, and never asks series by series.
 
 import re
 import uuid
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from gnocchi_influxdb.schema import (
@@ -98,6 +99,16 @@ class Keys(NamedTuple):
     ids: set[uuid.UUID]
     beside: set[uuid.UUID]
     foreign: int
+
+    @classmethod
+    def joined(cls, found: Iterable["Keys"]) -> "Keys":
+        """Those of several buckets."""
+        joined = cls(set(), set(), 0)
+        for one in found:
+            joined.ids.update(one.ids)
+            joined.beside.update(one.beside)
+            joined = joined._replace(foreign=joined.foreign + one.foreign)
+        return joined
 
 
 def metrics_of(found: list[list[Any]]) -> Keys:

@@ -14,11 +14,13 @@
 import collections
 import dataclasses
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import click
 import numpy
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets.manager import Bucket
 from gnocchi_influxdb.cli import output, queries, series
 from gnocchi_influxdb.cli.deployment import Deployment
@@ -29,14 +31,36 @@ _TIMEOUT = 300
 
 
 @dataclasses.dataclass
+class _Windows:
+    """A bucket of windows. None means unknown.
+
+    :ivar granularity: seconds.
+    :ivar retention: seconds, 0 for ever.
+    :ivar until: windows that begin before are there, ISO 8601, UTC.
+    :ivar lag: how long ago that is, seconds.
+    """
+
+    granularity: float
+    bucket: str
+    retention: int
+    bytes: int | None
+    until: str | None
+    lag: int | None
+
+
+@dataclasses.dataclass
 class _PolicyStatus:
     """A line of the table. None means unknown.
 
+    :ivar retention: of points, seconds, 0 for ever.
     :ivar deleted: metrics that wait for Gnocchi's janitor.
-    :ivar orphans: series whose metric the indexer does not know.
+    :ivar series: metrics that have points.
+    :ivar orphans: those in any bucket that the indexer does not know.
     :ivar foreign: series that Gnocchi did not write.
     :ivar points_per_second: mean over the last hour.
+    :ivar bytes: of the bucket of points.
     :ivar oldest: ISO 8601, UTC.
+    :ivar windows: the buckets of windows that are there.
     """
 
     policy: str
@@ -51,6 +75,8 @@ class _PolicyStatus:
     points_per_second: float | None = None
     oldest: str | None = None
     newest: str | None = None
+    retention: int | None = None
+    windows: list[_Windows] = dataclasses.field(default_factory=list)
 
 
 @click.command()
@@ -67,8 +93,9 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
     """Show what is stored, by archive policy.
 
     Metrics in Gnocchi's indexer; series, points and bytes in InfluxDB; points
-    a second over the last hour; and orphan series, whose metric the indexer
-    does not know, which `prune` removes.
+    a second over the last hour; orphan series, whose metric the indexer does
+    not know, which `prune` removes; and of each bucket how long it keeps what
+    it holds, and how far it is downsampled.
 
     Exit status: 0, shown; 2, not.
     """
@@ -85,10 +112,7 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
             "series",
             "orphans",
             "points",
-            "on disk",
             "points/s",
-            "oldest",
-            "newest",
         ),
         [
             (
@@ -97,13 +121,15 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
                 output.number(row.series),
                 output.number(row.orphans),
                 output.number(row.points),
-                output.size(row.bytes),
                 output.number(row.points_per_second),
-                row.oldest or "-",
-                row.newest or "-",
             )
             for row in rows
         ],
+    )
+    output.show_table(
+        ("archive policy", "holds", "on disk", "kept", "oldest", "newest"),
+        [line for row in rows for line in _bucket_lines(row)],
+        left=2,
     )
     for row in rows:
         if row.deleted:
@@ -123,6 +149,31 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
         )
 
 
+def _bucket_lines(row: _PolicyStatus) -> Iterator[tuple[str, ...]]:
+    """A line for each bucket of a policy."""
+    if row.retention is not None:
+        yield (
+            row.policy,
+            "points",
+            output.size(row.bytes),
+            output.span(row.retention),
+            (row.oldest or "-").partition("T")[0],
+            (row.newest or "-").replace("T", " ")[:16],
+        )
+    for one in row.windows:
+        lag = ""
+        if one.lag is not None:
+            lag = f"{output.span(max(one.lag // 60 * 60, 60))} behind"
+        yield (
+            row.policy,
+            f"{one.granularity:g} s",
+            output.size(one.bytes),
+            output.span(one.retention),
+            "",
+            lag or "not begun",
+        )
+
+
 class _StatusReader:
     def __init__(self, deployment: Deployment, count: bool) -> None:
         self._deployment = deployment
@@ -131,18 +182,20 @@ class _StatusReader:
         self._now = self._client.clock.now_ns()
 
     def rows(self) -> list[_PolicyStatus]:
+        known = self._deployment.buckets
         found = {
-            policy.name: self._deployment.buckets.find(
-                self._deployment.buckets.name(policy)
-            )
+            policy.name: [known.find(name) for name in known.names(policy)]
             for policy in self._deployment.policies
         }
         # The series first: a metric is in the indexer before its first point
         # is in InfluxDB, so a new metric does not look like an orphan.
         stored = {
-            name: series.find(self._client, bucket.name)
-            for name, bucket in found.items()
-            if bucket is not None
+            name: queries.Keys.joined(
+                series.find(self._client, bucket.name)
+                for bucket in buckets
+                if bucket is not None
+            )
+            for name, buckets in found.items()
         }
         owned: collections.Counter[str] = collections.Counter()
         owners: dict[uuid.UUID, str] = {
@@ -160,12 +213,20 @@ class _StatusReader:
             name = policy.name
             row = _PolicyStatus(
                 name,
-                self._deployment.buckets.name(policy),
+                known.name(policy),
                 counts.get((name, listing.ACTIVE), 0),
                 counts.get((name, "delete"), 0),
             )
-            bucket = found[name]
+            bucket, *of_windows = found[name]
+            row.windows = [
+                self._windows(item, each, sizes)
+                for item, each in zip(
+                    policy.definition, of_windows, strict=True
+                )
+                if each is not None
+            ]
             if bucket is not None:
+                row.retention = bucket.retention
                 row.series = len(stored[name].ids)
                 row.orphans = (
                     len(stored[name].ids | stored[name].beside) - owned[name]
@@ -180,6 +241,19 @@ class _StatusReader:
                     self._count(row, bucket)
             rows.append(row)
         return rows
+
+    def _windows(
+        self, definition: Any, bucket: Bucket, sizes: dict[str, int]
+    ) -> _Windows:
+        mark = self._deployment.buckets.watermarks.read(bucket.name)
+        return _Windows(
+            schema.ns_of(definition.granularity) / schema.SECOND,
+            bucket.name,
+            bucket.retention,
+            sizes.get(bucket.id),
+            _iso(mark.until) if mark else None,
+            max(self._now - mark.until, 0) // schema.SECOND if mark else None,
+        )
 
     def _count(self, row: _PolicyStatus, bucket: Bucket) -> None:
         oldest: int | None = self._now - (

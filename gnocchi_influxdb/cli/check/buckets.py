@@ -25,6 +25,7 @@ from gnocchi_influxdb.buckets import type_conflicts, visibility
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.buckets.policy import longer
 from gnocchi_influxdb.cli.check.server import Finding, Findings, Level
+from gnocchi_influxdb.cli.output import span
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.maintenance import deletes
 from gnocchi_influxdb.wire import (
@@ -100,19 +101,17 @@ def bucket(
         yield Finding(
             Level.WARN if may_make else Level.FAIL,
             subject,
-            f"keeps points for {spelled(found.retention)}, the archive policy"
-            f" asks for {spelled(wanted.retention)}"
+            f"keeps points for {span(found.retention)}, the archive policy"
+            f" asks for {span(wanted.retention)}"
             + ("; the next measures change that" if may_make else ""),
             known.server.to_change(found, wanted),
         )
         return
     more = ""
     if found.retention != wanted.retention:
-        more = (
-            f", longer than the policy asks for ({spelled(wanted.retention)})"
-        )
+        more = f", longer than the policy asks for ({span(wanted.retention)})"
     yield Finding(
-        Level.OK, subject, f"keeps points for {spelled(found.retention)}{more}"
+        Level.OK, subject, f"keeps points for {span(found.retention)}{more}"
     )
 
 
@@ -179,17 +178,6 @@ def latency(influxdb: client.Client, name: str, warn: float) -> Findings:
             f"{text}, more than {1000 * warn:.0f} ms",
             "see how busy InfluxDB, its disk and the network are",
         )
-
-
-def spelled(seconds: int) -> str:
-    """A retention in days, hours, minutes and seconds."""
-    if not seconds:
-        return "ever"
-    days, rest = divmod(seconds, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, rest = divmod(rest, 60)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    return " ".join(f"{n} {unit}" for n, unit in parts if n)
 
 
 def _newest(influxdb: client.Client, name: str, one: uuid.UUID) -> list[float]:

@@ -18,7 +18,13 @@ import pytest
 from servers import api
 
 from tests.support import proxy
-from tests.support.by_hand import bucket, make_bucket, stored, write_lines
+from tests.support.by_hand import (
+    bucket,
+    make_bucket,
+    select,
+    stored,
+    write_lines,
+)
 from tests.support.samples import NS, measures, recent, write
 
 DAY = 86400
@@ -87,6 +93,8 @@ def test_status(gnocchi, driver):
         "points_per_second": pytest.approx(6 / 3600, abs=1e-3),
         "oldest": iso(oldest),
         "newest": iso(newest),
+        "retention": 30 * DAY + 300,
+        "windows": [],
     }
     assert line(gnocchi, "empty")["series"] is None
 
@@ -123,10 +131,11 @@ def test_status_for_people(gnocchi, driver):
     status, out, err = gnocchi.run("status")
 
     assert (status, err) == (0, "")
-    (row,) = [
+    row, _buckets = [
         words for words in map(str.split, out.splitlines()) if "low" in words
     ]
     assert row[:5] == ["low", "2", "3", "1", "3"]
+    assert "30 d 5 min" in out
     assert "1 orphan series" in out
 
 
@@ -317,3 +326,60 @@ def test_a_metric_that_comes_back_before_it_is_deleted(gnocchi, driver):
 
     assert "0 orphan series removed" in out
     assert stored(gnocchi.server, gnocchi.prefix + "low", metric)
+
+
+def test_prune_windows(gnocchi, driver):
+    """What was computed while its metric was deleted; and moved windows."""
+    gnocchi.policy("two", (1440, 60), (720, 3600))
+    kept = gnocchi.metric("two")
+    write(driver, {kept: {recent(60): 1.0}}, gnocchi.indexer)
+    points, moved, hours = driver.buckets.names(kept.archive_policy)
+    make_bucket(gnocchi.server, moved)
+    gone = [uuid.uuid4() for _ in range(3)]
+    for name in (hours, moved):
+        write_lines(
+            gnocchi.server,
+            name,
+            "".join(
+                f"aggregate,metric={id_} mean=1 {recent(7200)}\n"
+                for id_ in gone
+            ),
+        )
+    assert line(gnocchi, "two")["orphans"] == 3
+
+    status, found = gnocchi.json("prune", "--yes")
+
+    assert (status, found) == (0, {"removed": 6, "left": 0})
+    row = line(gnocchi, "two")
+    assert (row["series"], row["orphans"]) == (1, 0)
+    for name in (hours, moved):
+        assert not select(gnocchi.server, name, "mean", of="aggregate")
+    assert stored(gnocchi.server, points, kept)
+
+
+def test_status_of_windows(gnocchi, driver):
+    gnocchi.policy("two", (1440, 60), (720, 3600))
+    metric = gnocchi.metric("two")
+    write(driver, {metric: {recent(7200): 1.0}}, gnocchi.indexer)
+    row = line(gnocchi, "two")
+    assert row["retention"] == DAY + 3600 + 2 * DAY
+    (before,) = row["windows"]
+    assert (before["until"], before["lag"]) == (None, None)
+
+    assert gnocchi.run("downsample")[0] == 0
+
+    (after,) = line(gnocchi, "two")["windows"]
+    assert after == {
+        "granularity": 3600,
+        "bucket": gnocchi.prefix + "two@3600s",
+        "retention": 31 * DAY - DAY + 3600,
+        "bytes": after["bytes"],
+        "until": after["until"],
+        "lag": after["lag"],
+    }
+    assert 900 <= after["lag"] < 900 + 3600 + 60
+    assert after["until"].endswith(":00:00Z")
+    status, out, _ = gnocchi.run("status")
+    assert status == 0
+    assert "behind" in out
+    assert max(map(len, out.splitlines())) <= 80
