@@ -115,6 +115,30 @@ def bucket(
     )
 
 
+def overdue(known: Buckets, policy: Any, slack: int) -> Findings:
+    """Check that the windows of a policy are computed in time.
+
+    :param slack: the option influxdb_raw_slack, s.
+    """
+    name = known.name(policy)
+    windows = known.downsampled(policy)
+    if not windows or known.find(name) is None:
+        return
+    late = known.overdue.seconds(name, windows)
+    level = Level.OK
+    if late >= slack / 4:
+        level = Level.FAIL if late >= slack / 2 else Level.WARN
+    yield Finding(
+        level,
+        f"downsampling {policy.name}",
+        f"overdue for {span(late)}" if late else "nothing is overdue",
+        ""
+        if level is Level.OK
+        else "start gnocchi-metricd, with [incoming] driver = influxdb, or"
+        f" run: gnocchi-influxdb downsample --policy {policy.name}",
+    )
+
+
 def probe_series(influxdb: client.Client, name: str) -> Findings:
     """Write, read and delete a point of a metric that does not exist."""
     # The same metric each time, since the index never forgets a series quite;

@@ -132,6 +132,12 @@ class _Check:
                 f"bucket {known.name(policy)}",
                 bucket_checks.bucket(influxdb, known, policy, may_make, used),
             )
+            self._try(
+                f"downsampling {policy.name}",
+                bucket_checks.overdue(
+                    known, policy, storage.influxdb_raw_slack
+                ),
+            )
         self._probe(influxdb, [known.name(policy) for policy in policies])
 
     def _probe(self, influxdb: client.Client, names: list[str]) -> None:

@@ -322,3 +322,21 @@ def test_profiles(used, fresh_influxd, tmp_path):
     assert line["level"] == "WARN"
     assert f"{server.url}/debug/pprof" in line["text"]
     assert "pprof-disabled" in line["cure"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(3, "OK"), (15, "WARN"), (30, "FAIL")]
+)
+def test_windows_are_overdue(gnocchi, hours, expected):
+    gnocchi.policy("two", (1440, 60), (720, 3600))
+    metric = gnocchi.metric("two")
+    write(
+        gnocchi.storage("influxdb"),
+        {metric: {recent(hours * 3600): 1}},
+        gnocchi.indexer,
+    )
+    _, found = gnocchi.json("check")
+    (one,) = of(found, "downsampling two")
+    assert one["level"] == expected
+    if expected != "OK":
+        assert "gnocchi-influxdb downsample --policy two" in one["cure"]
