@@ -126,6 +126,17 @@ class _Check:
         known = self._deployment.buckets
         may_make = known.server.may_make()
         self._try("clock", checks.clock(influxdb))
+        incoming = self._deployment.conf.incoming.driver
+        if incoming != "influxdb" and any(map(known.downsampled, policies)):
+            self._found(
+                Finding(
+                    Level.WARN,
+                    "downsampling",
+                    "gnocchi-metricd does not downsample with [incoming]"
+                    f" driver = {incoming}",
+                    "let this run: gnocchi-influxdb downsample --forever",
+                )
+            )
         for policy in policies:
             used = (policy.name, listing.ACTIVE) in counts
             self._try(

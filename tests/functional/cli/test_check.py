@@ -340,3 +340,15 @@ def test_windows_are_overdue(gnocchi, hours, expected):
     assert one["level"] == expected
     if expected != "OK":
         assert "gnocchi-influxdb downsample --policy two" in one["cure"]
+
+
+def test_metricd_does_not_downsample(used):
+    path = used.write_configuration(used.directory / "incoming.conf")
+    path.write_text(path.read_text() + "[incoming]\ndriver = file\n")
+    _, found = used.json("check", conf=path)
+    assert of(found, "downsampling") == []
+    used.policy("two", (1440, 60), (720, 3600))
+    _, found = used.json("check", conf=path)
+    (one,) = of(found, "downsampling")
+    assert one["level"] == "WARN"
+    assert one["cure"].endswith("downsample --forever")
