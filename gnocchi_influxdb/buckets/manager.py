@@ -186,6 +186,13 @@ class Buckets:
             self._ensure(self.overdue.lengthened(wanted, downsampled))
         return wanted.name
 
+    def ensure_moved(self, policy: Any) -> None:
+        """Make sure that there is the bucket that a migration fills.
+
+        :raises AccessError: it is not there and the token may not make it.
+        """
+        self._ensure(self.all_of(policy).moved)
+
     def _ensure_downsampled(self, wanted: PolicyBucket) -> None:
         # Points are worth more: they are there until they expire.
         try:

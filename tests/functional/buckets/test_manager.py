@@ -285,6 +285,22 @@ def test_each_coarser_definition_has_a_bucket(driver, influxdb):
     assert by_hand.bucket(influxdb, f"{name}@1s") is None
 
 
+def test_a_server_is_known_before_it_has_answered(driver):
+    """Else InfluxDB 1.x is taken for a cluster, which does not downsample."""
+    (hours,) = driver.buckets.downsampled(policy((60, 60), (24, 3600)))
+    assert hours.every == 3600 * NS
+
+
+def test_the_bucket_of_a_migration(driver, influxdb):
+    a_policy = policy((60, 60), (24, 3600))
+    name = driver.buckets.all_of(a_policy).moved.name
+    driver.buckets.ensure(a_policy)
+    assert by_hand.bucket(influxdb, name) is None
+    driver.buckets.ensure_moved(a_policy)
+    driver.buckets.ensure_moved(a_policy)
+    assert by_hand.bucket(influxdb, name)[1] == 3660
+
+
 def test_without_downsampling_points_are_kept(make_conf, influxdb):
     conf = make_conf(influxdb_downsampling=False)
     driver = InfluxDBStorage(conf.storage)
