@@ -61,13 +61,6 @@ from gnocchi_influxdb.cli.output import Failure
     "--dry-run", is_flag=True, help="Read everything, write nothing."
 )
 @click.option(
-    "--distorted",
-    "moves_distorted",
-    is_flag=True,
-    help="Move also the metrics of archive policies with count, sum or a"
-    " rate, although the history then answers these wrongly.",
-)
-@click.option(
     "--verify",
     "verifies",
     is_flag=True,
@@ -87,7 +80,6 @@ def migrate(
     workers: int,
     path: pathlib.Path,
     dry_run: bool,
-    moves_distorted: bool,
     verifies: bool,
     sample: int | None,
     format_: str,
@@ -99,14 +91,11 @@ def migrate(
     killed, it goes on where it was when it is run again with the same
     journal; doing it all again changes nothing.
 
-    What can't be moved, and what else there is to know, is in the
-    documentation: most of all, Gnocchi has dropped the measures, so each
-    window becomes one point. That makes `count`, `sum` and rates wrong, so
-    the metrics of archive policies that have one of these are left out
-    without --distorted.
+    Each aggregate of each granularity and method is stored as it is. What is
+    older than InfluxDB keeps it can't be moved; --dry-run tells what that is.
 
     Exit status: 0, all is moved and, if that was asked for, verified; 1,
-    something is not; 2, failed or interrupted.
+    something is not or can't be; 2, failed or interrupted.
     """
     deployment: Deployment = ctx.obj
     name = from_driver or deployment.conf.storage.driver
@@ -123,18 +112,12 @@ def migrate(
     gnocchi.utils.parallel_map.MAX_WORKERS = 1
     origin = source.Source(deployment.conf, name)
     storage = deployment.conf.storage
-    moving = transfer.Transfer(
-        origin,
-        deployment.client,
-        deployment.buckets,
-        storage,
-        dry_run,
-    )
+    moving = transfer.Transfer(origin, deployment.buckets, storage, dry_run)
     try:
         parties = _parties(origin, deployment)
+        run = Migration(deployment, workers)
     except exceptions.UnavailableError as e:
         raise try_again(e) from None
-    run = Migration(deployment, workers, moves_distorted)
     result: verify.Result | None = None
     try:
         with Journal(path, parties, read_only=dry_run) as journal:
@@ -148,9 +131,7 @@ def migrate(
         raise Failure(
             "Interrupted. Run it again to go on where it was"
         ) from None
-    ctx.exit(
-        report.show(moved, result, run.known, run.left_out, dry_run, format_)
-    )
+    ctx.exit(report.show(moved, result, run.known, dry_run, format_))
 
 
 def _parties(origin: source.Source, deployment: Deployment) -> dict[str, Any]:

@@ -9,258 +9,217 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Turning the history of a metric into points (pure).
+"""What becomes of the history of metrics (pure).
 
-Gnocchi keeps one value for each window of each granularity, and the measures
-of the last few windows only. InfluxDB keeps points. So the measures become
-points as they are. Before them, each window of the finest granularity becomes
-one point, at its start; and before these, each window of the next coarser
-granularity.
-
-No moment is covered twice. Where a finer series begins inside of a coarser
-window, the point of the coarser window is taken and the finer values in it are
-left out, since users can ask for the coarser window for longer.
-
-A finer series goes back as far as its timespan, but there may be less: Gnocchi
-had dropped values before the timespan was made longer, or a file is damaged.
-Where only coarser windows have values, those are taken.
+Gnocchi keeps one value for each window of each granularity and aggregation
+method, and the measures of the last blocks. The values become windows as they
+are, and the measures become points.
 """
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy
-import numpy.typing
 
 from gnocchi_influxdb import schema
+from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.schema import Array
-
-#: The methods whose value may stand for a window, the best one first. Means
-#: keep the mean of a coarser window right if all windows have as many
-#: measures; the others are at least values that were measured.
-PREFERRED = ("mean", "last", "first", "median", "max", "min")
-
-#: `HistoryPoints.every` of measures.
-MEASURE = 0
+from gnocchi_influxdb.wire import line_protocol
 
 
-class HistoryLevel(NamedTuple):
-    """The values of one granularity, or the measures, of one metric.
+class Key(NamedTuple):
+    """An aggregation of a policy; `every` is its granularity, ns."""
 
-    :ivar every: length of a window, ns; `MEASURE` for measures.
-    :ivar complete_from: ns; Gnocchi has dropped older values for their age.
-        None: it has dropped none.
-    :ivar times: starts of the windows, int64, ns, sorted.
-    :ivar values: float64.
+    policy: str
+    every: int
+    method: str
+
+
+@dataclasses.dataclass
+class Kept:
+    """Counts of aggregates of one aggregation.
+
+    :ivar windows: those that are moved.
+    :ivar too_old: those that lie before what the bucket keeps, of metrics that
+        are not in use.
+    :ivar not_finite: those that are NaN or infinite.
     """
 
-    every: int
-    complete_from: int | None
-    times: Array
-    values: Array
+    windows: int = 0
+    too_old: int = 0
+    not_finite: int = 0
+
+    def add(self, other: "Kept") -> None:
+        """Add the counts of others."""
+        self.windows += other.windows
+        self.too_old += other.too_old
+        self.not_finite += other.not_finite
+
+
+@dataclasses.dataclass
+class Moved:
+    """What became of some metrics.
+
+    :ivar began: when that began, ns since the epoch.
+    :ivar aggregates: number of aggregates by metric, without metrics that have
+        no history.
+    :ivar kept: counts by aggregation.
+    :ivar measures: number of measures that became points.
+    :ivar losing: metrics with aggregates that can't be kept.
+    :ivar empty: number of metrics that have no history.
+    :ivar refused: points and windows that InfluxDB refused, see the log.
+    :ivar failed: metrics that could not be read.
+    """
+
+    began: int = 0
+    aggregates: dict[uuid.UUID, int] = dataclasses.field(default_factory=dict)
+    kept: dict[Key, Kept] = dataclasses.field(default_factory=dict)
+    measures: int = 0
+    losing: list[uuid.UUID] = dataclasses.field(default_factory=list)
+    empty: int = 0
+    refused: int = 0
+    failed: list[uuid.UUID] = dataclasses.field(default_factory=list)
+
+    def add(self, other: "Moved") -> None:
+        """Add what became of others."""
+        self.aggregates |= other.aggregates
+        for key, counts in other.kept.items():
+            self.kept.setdefault(key, Kept()).add(counts)
+        self.measures += other.measures
+        self.losing += other.losing
+        self.empty += other.empty
+        self.refused += other.refused
+        self.failed += other.failed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class HistoryPoints:
-    """Points of one metric, sorted by time.
+class WindowTable:
+    """Windows of one granularity of some metrics, sorted by time.
 
-    :ivar times: int64, ns since the epoch.
-    :ivar values: float64.
-    :ivar every: int64, ns: length of the window that each point stands for;
-        `MEASURE` for a measure.
+    :ivar owners: shape (n,), int64: position of the metric of each window.
+    :ivar times: shape (n,), int64: starts of the windows, ns.
+    :ivar values: by aggregation method, shape (n,); NaN where there is none.
     """
 
+    owners: Array
     times: Array
-    values: Array
-    every: Array
+    values: Mapping[str, Array]
 
     def __len__(self) -> int:
         return len(self.times)
 
-    def where(self, mask: Array) -> "HistoryPoints":
-        """The points that a boolean mask selects."""
-        return HistoryPoints(
-            self.times[mask], self.values[mask], self.every[mask]
+    def lines(
+        self, ids: Sequence[uuid.UUID], start: int, stop: int
+    ) -> list[bytes]:
+        """Line protocol of those windows, by position, with finite values.
+
+        :param ids: of the metrics.
+        """
+        part = slice(start, stop)
+        return line_protocol.windows(
+            ids,
+            self.owners[part],
+            self.times[part],
+            {method: of[part] for method, of in self.values.items()},
         )
 
 
-def method(methods: Collection[str]) -> str | None:
-    """The aggregation method whose value stands for a window.
+def table(series: Sequence[Mapping[str, Array]]) -> WindowTable:
+    """The windows of some metrics, joined.
 
-    :param methods: those of the archive policy.
-    :return: None if no method's value is like a measure.
+    :param series: for each metric, by aggregation method, a structured array
+        (`timestamps`, `values`), sorted.
     """
-    return next((name for name in PREFERRED if name in methods), None)
-
-
-def distorted(methods: Collection[str]) -> list[str]:
-    """The aggregation methods that moved history answers wrongly.
-
-    A window becomes one point. So it counts as one measure, and sums up to
-    its mean; and where coarser windows are all that is left, a rate is the
-    difference of two of them, up to as many times too large as the coarser
-    window has finer ones.
-
-    :param methods: those of the archive policy.
-    :return: sorted; empty if history is worth moving without a warning.
-    """
-    return sorted(
-        name
-        for name in methods
-        if name in ("count", "sum") or name.startswith("rate:")
+    starts = [
+        numpy.unique(
+            numpy.concatenate([of["timestamps"] for of in by_method.values()])
+        )
+        for by_method in series
+    ]
+    ends = numpy.cumsum([len(of_metric) for of_metric in starts])
+    values = {
+        method: numpy.full(int(ends[-1]), numpy.nan) for method in series[0]
+    }
+    for by_method, of_metric, end in zip(
+        series, starts, ends.tolist(), strict=True
+    ):
+        first = end - len(of_metric)
+        for method, windows in by_method.items():
+            at = first + of_metric.searchsorted(windows["timestamps"])
+            values[method][at] = windows["values"]
+    times = as_ns(numpy.concatenate(starts))
+    order = numpy.argsort(times, kind="stable")
+    owners = numpy.repeat(numpy.arange(len(series)), list(map(len, starts)))
+    return WindowTable(
+        owners[order],
+        times[order],
+        {method: of[order] for method, of in values.items()},
     )
 
 
-def complete_from(last: int, timespan: int | None, every: int) -> int | None:
-    """Start of the first window that Gnocchi has not dropped for its age, ns.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measures:
+    """The measures of a metric that Gnocchi has not dropped.
 
-    :param last: start of the newest window of the series, ns.
-    :param timespan: of the granularity, ns; None is infinite.
-    :param every: length of a window, ns.
-    :return: None if it drops none.
+    :ivar points: a structured array with the fields of `schema.DTYPE`, sorted.
+    :ivar starts: from each of them on (ns) none is missing, and it is the
+        start of a window of each granularity; the last one is that of the
+        back window. With rates Gnocchi keeps a block more.
     """
-    return None if timespan is None else last - timespan + every
 
+    points: Array
+    starts: Sequence[int]
 
-def points(levels: Sequence[HistoryLevel]) -> HistoryPoints:
-    """The points that the history of a metric becomes.
+    def movable(self, oldest: int, covered: int, policy: Any) -> Array:
+        """The measures that become points, those of whole windows.
 
-    :param levels: the finest first.
-    """
-    parts = []
-    stop = None
-    for level, start in _taken(levels):
-        taken = numpy.ones(len(level.times), dtype=bool)
-        if start is not None:
-            taken &= level.times >= start
-        if stop is not None:
-            taken &= level.times < stop
-        parts.append(
-            HistoryPoints(
-                level.times[taken],
-                level.values[taken],
-                numpy.full(int(taken.sum()), level.every, dtype="int64"),
+        Of the first window the rates come out wrong, since the measure before
+        is not there. So it is better one that is stored, which the first one
+        of the finest granularity never is.
+
+        :param oldest: points that are older (ns) are not taken.
+        :param covered: coarser windows before that (ns) are stored.
+        """
+        times = as_ns(self.points["timestamps"])
+        every = min(lengths(policy))
+        for start in self.starts:
+            first, after = times.searchsorted([start, start + every])
+            suits = start == self.starts[-1] or (
+                self.starts[-1] <= covered
+                and (len(policy.definition) > 1 or after - first < 2)
             )
-        )
-        stop = start
-    if not parts:
-        nothing = numpy.empty(0, dtype="int64")
-        return HistoryPoints(nothing, numpy.empty(0), nothing)
-    joined = HistoryPoints(
-        numpy.concatenate([part.times for part in parts]),
-        numpy.concatenate([part.values for part in parts]),
-        numpy.concatenate([part.every for part in parts]),
-    )
-    for level in levels:
-        if level.every != MEASURE:
-            joined = _filled(_sorted(joined), level)
-    return _sorted(joined)
+            if suits and first < len(times) and times[first] >= oldest:
+                return self.points[first:]
+        return self.points[:0]
 
 
-def _sorted(found: HistoryPoints) -> HistoryPoints:
-    return found.where(numpy.argsort(found.times, kind="stable"))
+def lengths(policy: Any) -> list[int]:
+    """Granularities of an archive policy, ns."""
+    return [schema.ns_of(item.granularity) for item in policy.definition]
 
 
-def _filled(found: HistoryPoints, level: HistoryLevel) -> HistoryPoints:
-    """The points, and those windows of a level that no point covers yet."""
-    free = ~covered(found, level.times, level.every)
-    times = level.times[free]
-    return HistoryPoints(
-        numpy.concatenate([found.times, times]),
-        numpy.concatenate([found.values, level.values[free]]),
-        numpy.concatenate(
-            [found.every, numpy.full(len(times), level.every, dtype="int64")]
-        ),
-    )
+def measures(policy: Any, points: Array, first_block: int) -> Measures:
+    """The measures of a metric, from where they are complete.
 
-
-def covered(found: HistoryPoints, times: Array, every: int) -> Array:
-    """Which windows overlap the window of a point.
-
-    :param times: starts of the windows, int64, ns.
-    :param every: their length, ns.
-    :return: a boolean mask of the shape of `times`.
+    :param points: as Gnocchi keeps them, at least one.
+    :param first_block: start (ns) of the first block that it keeps.
     """
-    # The points' windows do not overlap, so their ends are sorted, too.
-    ends = found.times + numpy.maximum(found.every, 1)
-    last = numpy.searchsorted(found.times, times + every) - 1
-    mask = last >= 0
-    mask[mask] = ends[last[mask]] > times[mask]
-    return mask
+    # The back window may just have become longer; Gnocchi drops whole blocks.
+    block = schema.ns_of(policy.max_block_size)
+    oldest = schema.floor(int(as_ns(points["timestamps"])[0]), block)
+    # A granularity need not be a multiple of the finer ones.
+    every = math.lcm(*lengths(policy))
+    start = schema.ceil(max(first_block, oldest), every)
+    has_rates = any(map(methods.is_rate, policy.aggregation_methods))
+    if has_rates and start - every >= oldest:
+        return Measures(points, (start - every, start))
+    return Measures(points, (start,))
 
 
-def _taken(
-    levels: Sequence[HistoryLevel],
-) -> list[tuple[HistoryLevel, int | None]]:
-    """The levels that points are taken from, the finest first.
-
-    :return: each with its start, where the next one ends; None for its first
-        window.
-    """
-    chain: list[tuple[HistoryLevel, int | None]] = []
-    for level in reversed(levels):
-        if not len(level.times):
-            continue
-        start = None
-        if level.complete_from is None:
-            chain.clear()  # There is nothing before that.
-        while chain:
-            coarser, begins = chain[-1]
-            start = _handover(level, coarser)
-            if begins is None or begins < start:
-                break
-            # That one begins no earlier, as where two granularities have one
-            # timespan.
-            chain.pop()
-        chain.append((level, start))
-    return chain[::-1]
-
-
-def _handover(level: HistoryLevel, coarser: HistoryLevel) -> int:
-    """Where a series begins and a coarser one ends, ns."""
-    assert level.complete_from is not None
-    window = level.complete_from // coarser.every * coarser.every
-    if window == level.complete_from:
-        return window
-    at = numpy.searchsorted(coarser.times, window)
-    if at < len(coarser.times) and coarser.times[at] == window:
-        return window + coarser.every
-    return window
-
-
-def storable(
-    found: HistoryPoints, oldest: int
-) -> tuple[HistoryPoints, int, int]:
-    """The points that InfluxDB can store.
-
-    :param oldest: ns; the bucket does not keep older points.
-    :return: the points, how many are too old, how many are not finite.
-    """
-    too_old = (found.times < max(oldest, 0)) | (found.times > schema.MAX_TIME)
-    not_finite = ~too_old & ~numpy.isfinite(found.values)
-    good = found.where(~too_old & ~not_finite)
-    return good, int(too_old.sum()), int(not_finite.sum())
-
-
-def unoccupied(found: HistoryPoints, times: Array, values: Array) -> Array:
-    """Which points may be written: their windows have no other points.
-
-    A measure always may: if InfluxDB has a point of its time, it is the same
-    measure. So may a point that was moved before.
-
-    :param times: of the points in InfluxDB, int64, ns, sorted.
-    :param values: of these points, float64.
-    :return: a boolean mask of the length of `found`.
-    """
-    first = numpy.searchsorted(times, found.times)
-    after = numpy.searchsorted(times, found.times + found.every)
-    number = after - first
-    same = numpy.zeros(len(found), dtype=bool)
-    one = number == 1
-    at = first[one]
-    same[one] = (times[at] == found.times[one]) & (
-        values[at] == found.values[one]
-    )
-    free: Array = (number == 0) | same | (found.every == MEASURE)
-    return free
+def as_ns(times: Any) -> Array:
+    """Times as int64, ns since the epoch."""
+    found: Array = times.astype("datetime64[ns]").astype("int64")
+    return found

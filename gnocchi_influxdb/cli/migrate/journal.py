@@ -11,7 +11,7 @@
 # under the License.
 """The journal on disk of the metrics that are moved already.
 
-It has a line for each metric, written and synced after its points are in
+It has a line for each metric, written and synced after its history is in
 InfluxDB. A kill may cut the last line; then that metric is moved once more,
 which changes nothing.
 """
@@ -49,8 +49,8 @@ class Journal:
         self._migration = dict(migration)
         self._read_only = read_only
         self._fd = -1
-        #: Metrics that are moved.
-        self.done: set[uuid.UUID] = set()
+        #: Metrics that are moved, and when that began, ns since the epoch.
+        self.done: dict[uuid.UUID, int] = {}
 
     def __enter__(self) -> "Journal":
         if self._read_only:
@@ -90,16 +90,17 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def add(self, metrics: Mapping[uuid.UUID, int]) -> None:
+    def add(self, metrics: Mapping[uuid.UUID, int], began: int) -> None:
         """Note metrics as moved, and sync the file.
 
-        :param metrics: numbers of points by metric.
+        :param metrics: numbers of aggregates by metric.
+        :param began: when that began, ns since the epoch.
         """
         self._append(
-            {"metric": str(id_), "points": points}
-            for id_, points in metrics.items()
+            {"metric": str(id_), "aggregates": number, "began": began}
+            for id_, number in metrics.items()
         )
-        self.done.update(metrics)
+        self.done.update(dict.fromkeys(metrics, began))
 
     def _append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         data = b"".join(map(_line, entries))
@@ -125,7 +126,9 @@ class Journal:
                     f" {_spelled(self._migration)}. Name another --journal,"
                     " or remove it to begin again"
                 )
-            self.done = {uuid.UUID(e["metric"]) for e in entries[1:]}
+            self.done = {
+                uuid.UUID(e["metric"]): int(e["began"]) for e in entries[1:]
+            }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Failure(
                 f"{self._path} is no journal of a migration; name another"

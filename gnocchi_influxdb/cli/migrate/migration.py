@@ -13,7 +13,7 @@
 
 import random
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Any, TypeVar
 
@@ -23,15 +23,15 @@ import gnocchi.utils
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.deployment import Deployment
-from gnocchi_influxdb.cli.migrate import history, report, transfer, verify
+from gnocchi_influxdb.cli.migrate import coverage, history, transfer, verify
 from gnocchi_influxdb.cli.migrate.journal import Journal
 from gnocchi_influxdb.cli.output import Failure
 from gnocchi_influxdb.indexer import listing
 
-#: Metrics and points that are moved at a time, at most; what a worker has in
-#: memory is about 100 bytes a point.
+# Metrics and aggregates that are moved at a time, at most; what a worker has
+# in memory is about 50 bytes an aggregate.
 _METRICS = 50
-_POINTS = 500_000
+_AGGREGATES = 1_000_000
 
 _T = TypeVar("_T")
 
@@ -45,105 +45,119 @@ class Migration:
     """The metrics of a Gnocchi, moved and compared by some threads.
 
     :param workers: number of threads.
-    :param moves_distorted: move also what would answer some methods wrongly.
     :ivar known: number of active metrics.
-    :ivar left_out: archive policies whose metrics are not moved.
+    :raises Failure: on construction: moved windows would not be read.
     """
 
-    def __init__(
-        self, deployment: Deployment, workers: int, moves_distorted: bool
-    ) -> None:
-        self._indexer = deployment.indexer
-        self._policies = deployment.policies
+    def __init__(self, deployment: Deployment, workers: int) -> None:
+        self._buckets = deployment.buckets
+        self._coverage = coverage.Coverage(
+            deployment.buckets, deployment.conf.storage
+        )
         self._workers = workers
-        #: Active metrics by archive policy.
-        self._ids = {
-            policy.name: list(
-                listing.ids(self._indexer, policy.name, listing.ACTIVE)
+        #: Archive policies and their active metrics.
+        self._ids = [
+            (policy, ids)
+            for policy in deployment.policies
+            if (
+                ids := list(
+                    listing.ids(
+                        deployment.indexer, policy.name, listing.ACTIVE
+                    )
+                )
             )
-            for policy in self._policies
-        }
-        self.known = sum(map(len, self._ids.values()))
-        self.left_out = [
-            report.LeftOut(policy.name, number, methods)
-            for policy in self._policies
-            if (number := len(self._ids[policy.name]))
-            and (methods := history.distorted(policy.aggregation_methods))
-            and not moves_distorted
         ]
-        for one in self.left_out:
-            del self._ids[one.policy]
+        self.known = sum(len(ids) for _policy, ids in self._ids)
+        unread = [
+            str(policy.name)
+            for policy, _ids in self._ids
+            if len(policy.definition) > 1
+            and not self._buckets.downsampled(policy)
+        ]
+        if unread:
+            raise Failure(
+                "A migration needs [storage] influxdb_downsampling = true, and"
+                " no cluster: otherwise the coarser definitions of archive"
+                f" policies ({', '.join(unread)}) are computed from points,"
+                " which the history no longer has"
+            )
 
     def move(
         self, moving: transfer.Transfer, journal: Journal, dry_run: bool
-    ) -> transfer.Moved:
+    ) -> history.Moved:
         """Move the metrics that the journal does not list."""
-        total = transfer.Moved()
-        chunks = list(self._chunks(lambda id_: id_ not in journal.done))
-        left = sum(len(chunk) for _, chunk in chunks)
+        total = history.Moved()
         with output.progressing(
-            "Reading" if dry_run else "Moving", left, "metrics"
+            "Reading" if dry_run else "Moving",
+            self.known - len(journal.done),
+            "metrics",
         ) as advance:
-            for moved in self._in_threads(moving.move, chunks):
-                # What was refused is to be moved when its cause is mended.
-                if not dry_run and not moved.refused:
-                    journal.add(moved.points)
-                total.points.update(moved.points)
-                total.add(moved)
-                advance(len(moved.points) + len(moved.failed) + moved.empty)
+            for policy, ids in self._ids:
+                left = [id_ for id_ in ids if id_ not in journal.done]
+                covered = coverage.Covered(
+                    self._buckets.client.clock.now_ns(), 0
+                )
+                if left and not dry_run:
+                    covered = self._cover(policy)
+                for moved in self._in_threads(
+                    moving.move,
+                    (
+                        (policy, metrics, covered)
+                        for metrics in _chunks(policy, left)
+                    ),
+                ):
+                    # What was refused is to be moved when its cause is
+                    # mended.
+                    if not dry_run and not moved.refused:
+                        journal.add(moved.aggregates, moved.began)
+                    total.add(moved)
+                    advance(
+                        len(moved.aggregates) + len(moved.failed) + moved.empty
+                    )
+                if not dry_run and not journal.done.keys().isdisjoint(ids):
+                    self._cover(policy)
         return total
 
     def verify(
         self,
         verifier: verify.Verifier,
-        done: set[uuid.UUID],
+        done: Mapping[uuid.UUID, int],
         number: int | None,
     ) -> verify.Result:
         """Compare moved metrics.
 
-        :param done: the metrics that are moved.
+        :param done: the metrics that are moved, and when.
         :param number: compare so many, picked at random; None: all.
         """
-        some = done
-        if number is not None and number < len(done):
-            some = set(random.sample(sorted(done), number))
-        singly = [
-            (metric,)
-            for _, chunk in self._chunks(lambda id_: id_ in some)
-            for metric in chunk
-        ]
+        some = {
+            id_ for _policy, ids in self._ids for id_ in ids if id_ in done
+        }
+        if number is not None and number < len(some):
+            some = set(random.sample(sorted(some), number))
         result: verify.Result = {}
-        with output.progressing(
-            "Verifying", len(singly), "metrics"
-        ) as advance:
-            for compared in self._in_threads(verifier.compare, singly):
+        with output.progressing("Verifying", len(some), "metrics") as advance:
+            for compared in self._in_threads(
+                verifier.compare,
+                (
+                    (gnocchi.indexer.Metric(id_, policy), done[id_])
+                    for policy, ids in self._ids
+                    for id_ in ids
+                    if id_ in some
+                ),
+            ):
                 for key, more in compared.items():
                     result.setdefault(key, verify.Compared()).add(more)
                 advance(1)
         return result
 
-    def _chunks(
-        self, wanted: Callable[[uuid.UUID], bool]
-    ) -> Iterator[tuple[Any, list[Any]]]:
-        """Some metrics of one archive policy at a time.
-
-        :return: pairs of a policy and its metrics.
-        """
-        for policy in self._policies:
-            points = sum(item.points or 0 for item in policy.definition)
-            size = min(max(_POINTS // max(points, 1), 1), _METRICS)
-            ids = [
-                id_ for id_ in self._ids.get(policy.name, ()) if wanted(id_)
-            ]
-            for some in gnocchi.utils.grouper(ids, size):
-                yield (
-                    policy,
-                    # No more of them than the drivers look at.
-                    [gnocchi.indexer.Metric(id_, policy) for id_ in some],
-                )
+    def _cover(self, policy: Any) -> coverage.Covered:
+        try:
+            return self._coverage.extend(policy)
+        except exceptions.UnavailableError as e:
+            raise try_again(e) from None
 
     def _in_threads(
-        self, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
+        self, work: Callable[..., _T], arguments: Iterable[tuple[Any, ...]]
     ) -> Iterator[_T]:
         """Results of work(*arguments), in the order in which they come."""
         waiting = iter(arguments)
@@ -164,3 +178,13 @@ class Migration:
             finally:
                 for future in running:
                     future.cancel()
+
+
+def _chunks(policy: Any, ids: list[uuid.UUID]) -> Iterator[list[Any]]:
+    """Metrics, as many at a time as are moved together."""
+    windows = sum(item.points or 0 for item in policy.definition)
+    aggregates = max(windows * len(policy.aggregation_methods), 1)
+    size = min(max(_AGGREGATES // aggregates, 1), _METRICS)
+    for some in gnocchi.utils.grouper(ids, size):
+        # No more of them than the drivers look at.
+        yield [gnocchi.indexer.Metric(id_, policy) for id_ in some]

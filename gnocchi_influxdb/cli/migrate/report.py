@@ -12,32 +12,23 @@
 """The report at the end of `gnocchi-influxdb migrate`."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+import uuid
+from collections.abc import Iterable
 
 import click
+import numpy
 
 from gnocchi_influxdb.cli import output
-from gnocchi_influxdb.cli.migrate import transfer, verify
+from gnocchi_influxdb.cli.migrate import history, verify
 
-
-class LeftOut(NamedTuple):
-    """An archive policy whose metrics are not moved.
-
-    :ivar metrics: number of its metrics.
-    :ivar methods: its aggregation methods that would be wrong.
-    """
-
-    policy: str
-    metrics: int
-    methods: list[str]
+# Metrics and windows that a line names, at most.
+_NAMED = 5
 
 
 def show(
-    moved: transfer.Moved,
+    moved: history.Moved,
     result: verify.Result | None,
     known: int,
-    left_out: Sequence[LeftOut],
     dry_run: bool,
     format_: str,
 ) -> int:
@@ -50,124 +41,166 @@ def show(
     """
     wrong = sum(compared.wrong for compared in (result or {}).values())
     # Most likely Gnocchi has stored elsewhere.
-    offered = known - sum(one.metrics for one in left_out)
-    lost = 0 < offered == moved.empty
+    lost = 0 < known == moved.empty
     if format_ == "json":
-        output.show_json(_document(moved, result, known, left_out, dry_run))
+        output.show_json(_document(moved, result, known, dry_run))
     else:
-        _show_moved(moved, known, left_out, dry_run)
+        _show_moved(moved, known, dry_run)
         if result is not None:
             _show_compared(result)
-    failed = moved.failed or moved.refused or wrong or lost or left_out
+    failed = moved.failed or moved.refused or moved.losing or wrong or lost
     return 1 if failed else 0
 
 
 def _document(
-    moved: transfer.Moved,
+    moved: history.Moved,
     result: verify.Result | None,
     known: int,
-    left_out: Sequence[LeftOut],
     dry_run: bool,
 ) -> dict[str, object]:
-    counts = dataclasses.asdict(moved)
     return {
         "dry_run": dry_run,
-        "left_out": [one._asdict() for one in left_out],
         "metrics_known": known,
-        "metrics_moved": len(moved.points),
-        **counts,
-        "points": sum(moved.points.values()),
+        "metrics_moved": len(moved.aggregates),
+        "aggregates": sum(moved.aggregates.values()),
+        "measures": moved.measures,
+        "empty": moved.empty,
+        "refused": moved.refused,
+        "failed": moved.failed,
+        "losing": moved.losing,
+        "kept": [
+            {
+                "policy": policy,
+                "granularity": every / 1e9,
+                "method": method,
+                **dataclasses.asdict(counts),
+            }
+            for (policy, every, method), counts in sorted(moved.kept.items())
+        ],
         "verified": None
         if result is None
         else [
             {
                 "granularity": every / 1e9,
                 "method": method,
-                **dataclasses.asdict(compared),
+                "windows": compared.windows,
+                "equal": compared.equal,
+                "open": compared.open,
+                "wrong": compared.wrong,
+                "open_windows": _named(compared.open_windows),
+                "wrong_windows": _named(compared.wrong_windows),
             }
             for (every, method), compared in sorted(result.items())
         ],
     }
 
 
-def _show_moved(
-    moved: transfer.Moved,
-    known: int,
-    left_out: Sequence[LeftOut],
-    dry_run: bool,
-) -> None:
+def _named(windows: Iterable[verify.Window]) -> list[dict[str, str]]:
+    return [
+        {"metric": str(metric), "start": _time(start)}
+        for metric, start in windows
+    ]
+
+
+def _time(ns: int) -> str:
+    return f"{numpy.datetime64(ns, 'ns').astype('<M8[ms]')}Z"
+
+
+def _show_moved(moved: history.Moved, known: int, dry_run: bool) -> None:
     would = "would be moved" if dry_run else "moved"
-    here = len(moved.points) + len(moved.failed) + moved.empty
-    offered = known - sum(one.metrics for one in left_out)
+    here = len(moved.aggregates) + len(moved.failed) + moved.empty
     click.echo(
-        f"{len(moved.points):,} metrics {would}:"
-        f" {sum(moved.points.values()):,} points, {moved.measures:,} of them"
-        " measures as they were sent."
+        f"{len(moved.aggregates):,} metrics {would}:"
+        f" {sum(moved.aggregates.values()):,} aggregates, and the last"
+        f" {moved.measures:,} measures."
     )
     for number, text in (
-        (offered - here, "metrics had been moved before"),
+        (known - here, "metrics had been moved before"),
         (
             moved.empty,
             "metrics have no history"
             + (
                 ": NOT ONE has. Is that where Gnocchi has stored"
-                if offered == moved.empty
+                if known == moved.empty
                 else ""
             ),
         ),
-        (moved.too_old, "points are too old for their bucket's retention"),
-        (moved.not_finite, "values are not finite numbers"),
-        (moved.occupied, "windows have measures in InfluxDB already"),
         (moved.refused, "points were REFUSED by InfluxDB, see above"),
         (len(moved.failed), "metrics could NOT BE READ, see above"),
     ):
         if number:
             click.echo(f"{number:,} {text}.")
-    for one in left_out:
-        click.echo(
-            f"{one.metrics:,} metrics of archive policy {one.policy} are NOT"
-            f" MOVED: their history would answer {', '.join(one.methods)}"
-            " wrongly, since each window becomes one point. To move them all"
-            " the same, add --distorted."
+    if dry_run or moved.losing:
+        output.show_table(
+            (
+                "archive policy",
+                "granularity",
+                "method",
+                "aggregates",
+                "too old",
+                "not finite",
+            ),
+            [
+                (
+                    policy,
+                    f"{every / 1e9:g} s",
+                    method,
+                    *map(output.number, dataclasses.astuple(counts)),
+                )
+                for (policy, every, method), counts in sorted(
+                    moved.kept.items()
+                )
+            ],
+            left=3,
         )
+    if moved.losing:
+        can_not = "can't be" if dry_run else "could not be"
+        click.echo(
+            f"Of {len(moved.losing):,} metrics some aggregates {can_not}"
+            " KEPT: they are older than their bucket keeps them, since the"
+            " metric has received nothing for a while, or are not finite"
+            f" numbers. Metrics: {_some(moved.losing)}. With [storage]"
+            " influxdb_retention = false and another --journal InfluxDB takes"
+            " them of any age."
+        )
+
+
+def _some(metrics: list[uuid.UUID]) -> str:
+    more = ", ..." if len(metrics) > _NAMED else ""
+    return ", ".join(map(str, metrics[:_NAMED])) + more
 
 
 def _show_compared(result: verify.Result) -> None:
     output.show_table(
-        (
-            "granularity",
-            "method",
-            "compared",
-            "equal",
-            "unavoidable",
-            "largest",
-            "absent",
-            "wrong",
-            "own",
-        ),
+        ("granularity", "method", "compared", "equal", "open", "wrong"),
         [
             (
-                f"{every / 1e9:g} s" if every else "-",
+                f"{every / 1e9:g} s",
                 method,
                 output.number(compared.windows),
                 output.number(compared.equal),
-                output.number(compared.unavoidable),
-                f"{100 * compared.worst:.3g} %"
-                if compared.unavoidable
-                else "-",
-                output.number(compared.absent),
+                output.number(compared.open),
                 output.number(compared.wrong),
-                output.number(compared.own),
             )
             for (every, method), compared in sorted(result.items())
         ],
         left=2,
     )
+    for kind in ("open", "wrong"):
+        for (every, method), compared in sorted(result.items()):
+            windows = getattr(compared, f"{kind}_windows")
+            if windows:
+                named = ", ".join(
+                    f"{metric} {_time(start)}"
+                    for metric, start in windows[:_NAMED]
+                )
+                more = ", ..." if getattr(compared, kind) > _NAMED else ""
+                click.echo(
+                    f"{kind}, {method} of {every / 1e9:g} s: {named}{more}"
+                )
     click.echo(
-        "unavoidable: differs since Gnocchi has dropped the measures, by at"
-        " most `largest`.\nabsent: what is left does not make a value.\nown:"
-        " not compared, InfluxDB has got other measures in that window."
-        "\nwrong: must not be."
+        "open: differs, and may: when it was moved the window was not over, or"
+        " InfluxDB\nhas got other measures of it.\nwrong: must not be."
     )
     wrong = sum(compared.wrong for compared in result.values())
     if wrong:

@@ -21,10 +21,8 @@ from gnocchi import storage as gnocchi_storage
 from stevedore import driver
 from stevedore.exception import NoMatches
 
-from gnocchi_influxdb import schema
 from gnocchi_influxdb.cli.migrate import history
 from gnocchi_influxdb.cli.output import Failure
-from gnocchi_influxdb.schema import Array
 
 LOG = daiquiri.getLogger(__name__)
 
@@ -75,48 +73,6 @@ class Source:
         shown = urllib.parse.SplitResult(url.scheme, host, url.path, query, "")
         return f"Redis: {shown.geturl()}"
 
-    def levels(
-        self, metric: Any, method: str | None
-    ) -> list[history.HistoryLevel]:
-        """The stored series of a metric, the finest first.
-
-        :param method: the aggregation method whose values are taken; None:
-            only the measures.
-        :raises gnocchi.storage.MetricDoesNotExist: nothing is stored.
-        """
-        policy = metric.archive_policy
-        # Asked for also without a method: it tells whether there is a metric.
-        # To ask for its measures would make one.
-        methods = [method] if method else sorted(policy.aggregation_methods)
-        aggregations = [
-            policy.get_aggregation(one, item.granularity)
-            for one in methods[:1]
-            for item in sorted(policy.definition, key=lambda i: i.granularity)
-        ]
-        found = self.aggregated(metric, aggregations)
-        levels = []
-        for aggregation in aggregations if method else ():
-            series = found[aggregation]
-            every = schema.ns_of(aggregation.granularity)
-            times = as_ns(series.timestamps)
-            timespan = aggregation.timespan
-            levels.append(
-                history.HistoryLevel(
-                    every,
-                    history.complete_from(
-                        int(times[-1]),
-                        None if timespan is None else schema.ns_of(timespan),
-                        every,
-                    )
-                    if len(times)
-                    else None,
-                    times,
-                    series.values,
-                )
-            )
-        measures = self._measures(metric)
-        return levels if measures is None else [measures, *levels]
-
     def aggregated(
         self, metric: Any, aggregations: list[Any]
     ) -> dict[Any, Any]:
@@ -129,46 +85,37 @@ class Source:
         )[metric]
         return found
 
-    def _measures(self, metric: Any) -> history.HistoryLevel | None:
-        """The measures of the back window; None if there are none."""
+    def measures(self, metric: Any) -> history.Measures | None:
+        """The measures that Gnocchi has not dropped; None if there are none.
+
+        :param metric: one that `aggregated` has found: to ask for measures of
+            another one would make it.
+        """
         policy = metric.archive_policy
         data = self.driver._get_or_create_unaggregated_timeseries([metric])[
             metric
         ]
         if not data:
             return None
-        block = policy.max_block_size
         try:
+            # With rates there is one block more, which has the measures
+            # before the first block.
             series = carbonara.BoundTimeSerie.unserialize(
-                data, block, policy.back_window
+                data, policy.max_block_size, policy.back_window
             )
         except carbonara.InvalidData:
             LOG.warning(
                 "The measures of the back window of metric %s can't be read;"
-                " its aggregates are taken instead",
+                " only its aggregates are moved",
                 metric.id,
             )
             return None
         if not len(series):
             return None
-        times = as_ns(series.timestamps)
-        every = schema.ns_of(block)
-        # Gnocchi drops whole blocks. The measures are complete from where they
-        # should begin or from where they do begin, whichever is later: the
-        # back window may just have become longer.
-        begin = max(
-            as_ns(numpy.array([series.first_block_timestamp()]))[0],
-            schema.floor(int(times[0]), every),
+        first_block = numpy.array([series.first_block_timestamp()])
+        return history.measures(
+            policy, series.ts, int(history.as_ns(first_block)[0])
         )
-        return history.HistoryLevel(
-            history.MEASURE, int(begin), times, series.values
-        )
-
-
-def as_ns(times: Any) -> Array:
-    """Times as int64, ns since the epoch."""
-    found: Array = times.astype("datetime64[ns]").astype("int64")
-    return found
 
 
 NO_METRIC = gnocchi_storage.MetricDoesNotExist

@@ -11,13 +11,12 @@
 # under the License.
 """Comparing the moved history with the former storage.
 
-Each point must be equal, and so must each aggregate that the points of its
-window still determine. Other aggregates may differ, since Gnocchi has kept one
-value of a window and dropped its measures. A window can't be compared if
-InfluxDB has received other measures in it, or does not answer that far back.
+Each aggregate must be equal, but for those of open windows: windows that were
+not over when the metric was moved, or that InfluxDB has got measures of, too.
 """
 
 import dataclasses
+import uuid
 from typing import Any
 
 import numpy
@@ -25,11 +24,19 @@ import numpy
 from gnocchi_influxdb import schema, storage
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.aggregation.span import Span
+from gnocchi_influxdb.buckets.watermark import DELAY
 from gnocchi_influxdb.cli.migrate import history, source, transfer
+from gnocchi_influxdb.read import fetcher
 from gnocchi_influxdb.schema import Array
 
 #: Relative difference that comes from the order of additions.
 _TOLERANCE = 1e-9
+
+# Windows of each aggregation that are named, at most.
+_NAMED = 100
+
+#: A metric and the start of one of its windows, ns.
+Window = tuple[uuid.UUID, int]
 
 
 @dataclasses.dataclass
@@ -38,36 +45,34 @@ class Compared:
 
     :ivar windows: all of them.
     :ivar equal: the values are equal.
-    :ivar unavoidable: the values differ, and may.
-    :ivar absent: InfluxDB has no value, and need not have one.
+    :ivar open: the values differ, and may.
     :ivar wrong: the values differ or one is absent, and must not.
-    :ivar own: not compared, since InfluxDB has other measures there.
-    :ivar worst: largest relative difference of the unavoidable windows.
+    :ivar open_windows: some of these.
+    :ivar wrong_windows: some of these.
     """
 
     windows: int = 0
     equal: int = 0
-    unavoidable: int = 0
-    absent: int = 0
+    open: int = 0
     wrong: int = 0
-    own: int = 0
-    worst: float = 0.0
+    open_windows: list[Window] = dataclasses.field(default_factory=list)
+    wrong_windows: list[Window] = dataclasses.field(default_factory=list)
 
     def add(self, other: "Compared") -> None:
         """Add the counts of others."""
         self.windows += other.windows
         self.equal += other.equal
-        self.unavoidable += other.unavoidable
-        self.absent += other.absent
+        self.open += other.open
         self.wrong += other.wrong
-        self.own += other.own
-        self.worst = max(self.worst, other.worst)
+        for own, more in (
+            (self.open_windows, other.open_windows),
+            (self.wrong_windows, other.wrong_windows),
+        ):
+            own += more[: _NAMED - len(own)]
 
 
-#: By granularity, ns, and method. A granularity of 0 are the points.
+#: By granularity, ns, and method.
 Result = dict[tuple[int, str], Compared]
-
-POINTS = (0, "points")
 
 
 class Verifier:
@@ -82,198 +87,170 @@ class Verifier:
         self._origin = origin
         self._moving = moving
         self._target = storage.InfluxDBStorage(conf)
+        self._fetcher = fetcher.Fetcher(
+            self._target.client,
+            self._target.buckets,
+            conf.influxdb_query_language,
+        )
 
-    def compare(self, metric: Any) -> Result:
-        """Compare all points and aggregates of a metric.
+    def compare(self, metric: Any, began: int) -> Result:
+        """Compare all aggregates of a metric.
 
+        :param began: when it was moved, ns since the epoch.
         :raises InfluxDBError: InfluxDB can't be read.
         """
-        policy = metric.archive_policy
-        try:
-            planned = self._moving.planned(metric)
-        except source.NO_METRIC:
-            return {}
-        oldest = self._moving.oldest(policy)
-        planned, _, _ = history.storable(planned, oldest)
-        if not len(planned):
-            return {}
-        rows = self._moving.stored(
-            policy, [metric.id], 0, schema.MAX_TIME
-        ).get(metric.id)
-        if rows is None:
-            missing = Compared(len(planned), wrong=len(planned))
-            return {POINTS: missing}
-        there = history.HistoryPoints(
-            source.as_ns(rows["timestamps"]),
-            rows["values"],
-            numpy.zeros(len(rows), dtype="int64"),
-        )
-        result: Result = {POINTS: _points(planned, there)}
-        aggregations = policy.aggregations
-        before = self._origin.aggregated(metric, aggregations)
-        # Below the place where an error becomes an answer to a client.
-        after = self._target.reader.read(
-            {metric: aggregations}, Span(None, None)
-        )[metric]
-        method = history.method(policy.aggregation_methods)
-        for aggregation in aggregations:
-            result[
-                schema.ns_of(aggregation.granularity), aggregation.method
-            ] = _aggregation(
-                aggregation,
-                method,
-                planned,
-                there,
-                before[aggregation],
-                after[aggregation],
-                oldest,
-            )
+        result = self._compare(metric, began)
+        if any(compared.wrong for compared in result.values()):
+            # Measures arrive meanwhile, and metricd downsamples.
+            result = self._compare(metric, began)
         return result
 
+    def _compare(self, metric: Any, began: int) -> Result:
+        aggregations = metric.archive_policy.aggregations
+        try:
+            before = self._origin.aggregated(metric, aggregations)
+        except source.NO_METRIC:
+            return {}
+        try:
+            # Below the place where an error becomes an answer to a client.
+            after = self._target.reader.read(
+                {metric: aggregations}, Span(None, None)
+            )[metric]
+        except source.NO_METRIC:
+            after = {a: methods.empty(a) for a in aggregations}
+        oldest = {
+            target.every: self._moving.oldest(target)
+            for target in self._moving.targets(metric.archive_policy)
+        }
+        result: Result = {}
+        differing: dict[Any, Array] = {}
+        for a in aggregations:
+            every = schema.ns_of(a.granularity)
+            times = history.as_ns(before[a].timestamps)
+            values = before[a].values
+            there = numpy.isfinite(values) & (times >= oldest[every])
+            times, values = times[there], values[there]
+            equal = _are_equal(after[a], times, values)
+            result[every, a.method] = Compared(len(times), int(equal.sum()))
+            if not equal.all():
+                differing[a] = times[~equal]
+        if differing:
+            self._judge(metric, began, differing, after, result)
+        return result
 
-def _points(
-    planned: history.HistoryPoints, there: history.HistoryPoints
-) -> Compared:
-    """Compare the planned points with those in InfluxDB."""
-    equal, own = _fate(planned, there)
-    return Compared(
-        len(planned),
-        equal=int(equal.sum()),
-        wrong=int((~equal & ~own).sum()),
-        own=int(own.sum()),
-    )
-
-
-def _fate(
-    planned: history.HistoryPoints, there: history.HistoryPoints
-) -> tuple[Array, Array]:
-    """Which points are in InfluxDB, and which gave way to measures.
-
-    A point with another value, alone in its window, is neither: a measure
-    would have to have come for just that nanosecond.
-
-    :return: two boolean masks.
-    """
-    at = numpy.searchsorted(there.times, planned.times)
-    after = numpy.searchsorted(there.times, planned.times + planned.every)
-    alone = after - at <= 1
-    at = numpy.minimum(at, len(there) - 1)
-    present = there.times[at] == planned.times
-    equal = present & (there.values[at] == planned.values)
-    free = history.unoccupied(planned, there.times, there.values)
-    return equal, ~equal & ~free & ~(present & alone)
-
-
-def _aggregation(
-    aggregation: Any,
-    method: str | None,
-    planned: history.HistoryPoints,
-    there: history.HistoryPoints,
-    before: Any,
-    after: Any,
-    oldest: int,
-) -> Compared:
-    every = schema.ns_of(aggregation.granularity)
-    times, values = source.as_ns(before.timestamps), before.values
-    if aggregation.timespan is not None:
-        # A timespan ends at the newest window, which may be newer by now.
-        newest = schema.floor(int(there.times[-1]), every)
-        answered = times > newest - schema.ns_of(aggregation.timespan)
-        times, values = times[answered], values[answered]
-    ours = _window(planned, times, every)
-    theirs = _window(there, times, every)
-    gave_way = numpy.append(0, numpy.cumsum(_fate(planned, there)[1]))
-    own = (theirs.number != ours.number) | (
-        gave_way[ours.stop] != gave_way[ours.start]
-    )
-    exact = _is_exact(aggregation, method, planned, ours, every)
-    if aggregation.method == method:
-        # No point stands for such a value: it was forgotten.
-        exact |= (
-            ~history.covered(planned, times, every)
-            & (times >= oldest)
-            & numpy.isfinite(values)
+    def _judge(
+        self,
+        metric: Any,
+        began: int,
+        differing: dict[Any, Array],
+        after: dict[Any, Any],
+        result: Result,
+    ) -> None:
+        """Tell open windows from wrong ones."""
+        # What is asked for now has been there for the answer at most: it
+        # excuses too much rather than too little.
+        newest = self._fetcher.newest([metric])[metric.id]
+        excuses = _Excuses(
+            began, self._origin.measures(metric), self._fetcher, metric
         )
-    exact &= ~own
-    at, found = _find(source.as_ns(after.timestamps), times)
-    difference = numpy.full(len(times), numpy.inf)
-    difference[found] = _difference(values[found], after.values[at[found]])
-    equal = (difference <= _TOLERANCE) & ~own
-    may_differ = ~equal & ~exact & ~own
-    absent = may_differ & ~found
-    unavoidable = may_differ & found
-    finite = difference[unavoidable & numpy.isfinite(difference)]
-    return Compared(
-        len(times),
-        equal=int(equal.sum()),
-        unavoidable=int(unavoidable.sum()),
-        absent=int(absent.sum()),
-        wrong=int((~equal & exact).sum()),
-        own=int(own.sum()),
-        worst=float(finite.max()) if len(finite) else 0.0,
-    )
+        now = self._target.client.clock.now_ns()
+        for a, times in differing.items():
+            every = schema.ns_of(a.granularity)
+            compared = result[every, a.method]
+            if a.timespan is not None:
+                last = max(
+                    newest or 0, *history.as_ns(after[a].timestamps[-1:]), 0
+                )
+                answered = times > schema.floor(
+                    min(last, now), every
+                ) - schema.ns_of(a.timespan)
+                compared.windows -= int((~answered).sum())
+                times = times[answered]
+            is_open = excuses.are_open(a, times)
+            for found, named in (
+                (times[is_open], compared.open_windows),
+                (times[~is_open], compared.wrong_windows),
+            ):
+                named += [
+                    (metric.id, time) for time in found[:_NAMED].tolist()
+                ]
+            compared.open += int(is_open.sum())
+            compared.wrong += int((~is_open).sum())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _WindowRanges:
-    """Positions of the first point of each window, and after the last."""
+class _Excuses:
+    """Why aggregates of a metric may differ.
 
-    start: Array
-    stop: Array
-
-    @property
-    def number(self) -> Array:
-        """Number of points of each window."""
-        number: Array = self.stop - self.start
-        return number
-
-
-def _window(
-    points: history.HistoryPoints, times: Array, every: int
-) -> _WindowRanges:
-    return _WindowRanges(
-        numpy.searchsorted(points.times, times),
-        numpy.searchsorted(points.times, times + every),
-    )
-
-
-def _is_exact(
-    aggregation: Any,
-    method: str | None,
-    planned: history.HistoryPoints,
-    windows: _WindowRanges,
-    every: int,
-) -> Array:
-    """In which windows the points determine the aggregate.
-
-    In those with measures only, and in those whose one point is this
-    aggregate. Rates are never exact: a rate needs the window before, and
-    Gnocchi has computed it from the measures of one batch.
+    :param began: when it was moved, ns since the epoch.
+    :param measures: those that Gnocchi has.
     """
-    if methods.is_rate(aggregation.method):
-        return numpy.zeros(len(windows.start), dtype=bool)
-    moved = numpy.append(0, numpy.cumsum(planned.every != history.MEASURE))
-    number = windows.number
-    exact: Array = (number > 0) & (moved[windows.stop] == moved[windows.start])
-    if aggregation.method == method:
-        one = number == 1
-        same = numpy.zeros(len(one), dtype=bool)
-        same[one] = planned.every[windows.start[one]] == every
-        exact |= same
-    return exact
+
+    def __init__(
+        self,
+        began: int,
+        measures: history.Measures | None,
+        fetcher_: fetcher.Fetcher,
+        metric: Any,
+    ) -> None:
+        self._began = began
+        self._metric = metric
+        self._has_rates = any(
+            map(methods.is_rate, metric.archive_policy.aggregation_methods)
+        )
+        self._fetcher = fetcher_
+        self._own = (
+            measures.points["timestamps"]
+            if measures
+            else numpy.empty(0, dtype="<M8[ns]")
+        )
+
+    def are_open(self, aggregation: Any, times: Array) -> Array:
+        """Which windows were open.
+
+        :param times: starts of windows, ns.
+        :return: a boolean mask.
+        """
+        every = schema.ns_of(aggregation.granularity)
+        is_open: Array = times >= schema.floor(self._began - DELAY, every)
+        if is_open.all():
+            return is_open
+        is_rate = methods.is_rate(aggregation.method)
+        # A point counts for the rate of the next window, too, and all methods
+        # of a window are computed together.
+        reach = every if self._has_rates else 0
+        points = self._fetcher.points(
+            self._metric, max(int(times[0]) - every, 0), int(times[-1]) + every
+        )
+        there = history.as_ns(points["timestamps"])
+        new = there[~numpy.isin(points["timestamps"], self._own)]
+        is_open |= _count(new, times - reach, times + every) > 0
+        if is_rate:
+            # Gnocchi had the measure before, or counted it although it is
+            # further away.
+            is_open |= (_count(there, times, times + every) > 0) & (
+                _count(there, times - every, times) == 0
+            )
+        return is_open
 
 
-def _find(times: Array, wanted: Array) -> tuple[Array, Array]:
-    """Positions of wanted times in `times`, and a mask of those found."""
-    at = numpy.searchsorted(times, wanted)
-    found = at < len(times)
-    found[found] = times[at[found]] == wanted[found]
-    return at, found
+def _are_equal(series: Any, times: Array, values: Array) -> Array:
+    """Which windows a series has, with these values.
+
+    :param times: starts of the windows, ns.
+    :return: a boolean mask.
+    """
+    there = history.as_ns(series.timestamps)
+    at = numpy.searchsorted(there, times)
+    found = at < len(there)
+    found[found] = there[at[found]] == times[found]
+    equal = numpy.zeros(len(times), dtype=bool)
+    equal[found] = numpy.isclose(
+        series.values[at[found]], values[found], rtol=_TOLERANCE, atol=0
+    )
+    return equal
 
 
-def _difference(one: Array, other: Array) -> Array:
-    """Relative difference."""
-    scale = numpy.maximum(numpy.abs(one), numpy.abs(other))
-    scale[scale == 0] = 1.0
-    difference: Array = numpy.abs(one - other) / scale
-    return difference
+def _count(times: Array, starts: Array, stops: Array) -> Array:
+    """How many of some sorted times lie in each range."""
+    number: Array = times.searchsorted(stops) - times.searchsorted(starts)
+    return number
