@@ -102,7 +102,7 @@ class Delivery:
             first = batch.points.times[:1]
             if until <= marked or not (first < _late(until)).any():
                 return marked
-            marked = until + spare * timeout
+            marked = until + int(spare * timeout)
             for target in self._buckets.downsampled(batch.policy):
                 lines = line_protocol.marks(
                     batch.points, _late(marked), marked, target.every
