@@ -201,7 +201,7 @@ class Client:
 
         :raises InfluxDBError: it is not, for whatever reason.
         """
-        self.once(_PING_TIMEOUT).server()
+        self._server = self.once(_PING_TIMEOUT).server()
 
     def identify(self) -> None:
         """Let `capabilities` tell a cluster, if the server can be reached.
@@ -210,7 +210,7 @@ class Client:
         """
         if not self._api.capabilities.buckets and self._server is None:
             with contextlib.suppress(exceptions.InfluxDBError):
-                self._server = self.once(_PING_TIMEOUT).server()
+                self.ping()
 
     def server(self) -> server.Server:
         """Name and version of the server, as it tells them now."""

@@ -151,7 +151,7 @@ def random_read(chance, points, a_policy):
     return (at(start), at(stop), sampling), aggregations
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(9))
 def test_no_answer_depends_on_downsampling(
     seed, make_driver, model, influxdb, indexer_driver, monkeypatch
 ):
