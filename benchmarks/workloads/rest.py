@@ -26,7 +26,6 @@ from benchmarks.harness.sizes import Sizes
 from benchmarks.harness.workload import LOWER, Outcome, Workload, milliseconds
 from benchmarks.workloads import history
 
-_DAY = history.RANGES[0]
 _PARALLEL = 64
 _POLL_SECONDS = 0.005
 _TIMEOUT = 120
@@ -185,7 +184,7 @@ def _post_and_pass(target: Any, number: int, sizes: Sizes) -> Outcome:
 # Reads ---------------------------------------------------------------------
 
 
-def _query(sizes: Sizes, **more: Any) -> str:
+def _query(span: history.Range, sizes: Sizes, **more: Any) -> str:
     def text(seconds_: int) -> str:
         return datetime.datetime.fromtimestamp(
             seconds_, datetime.timezone.utc
@@ -193,19 +192,21 @@ def _query(sizes: Sizes, **more: Any) -> str:
 
     return urllib.parse.urlencode(
         {
-            "start": text(history.start(_DAY, sizes)),
+            "start": text(history.start(span, sizes)),
             "stop": text(measures.newest_time()),
-            "granularity": _DAY.granularity,
+            "granularity": span.granularity,
             **more,
         }
     )
 
 
-def _get(target: Any, number: int, sizes: Sizes) -> Outcome:
+def _get(
+    span: history.Range, target: Any, number: int, sizes: Sizes
+) -> Outcome:
     metric = history.metrics(target, sizes)[0]
     api = _api(target)
     path = f"/v1/metric/{metric.id}/measures?" + _query(
-        sizes, aggregation="mean"
+        span, sizes, aggregation="mean"
     )
 
     def get() -> Any:
@@ -216,7 +217,11 @@ def _get(target: Any, number: int, sizes: Sizes) -> Outcome:
 
 
 def _aggregates(
-    parallel_operations: int | None, target: Any, number: int, sizes: Sizes
+    span: history.Range,
+    parallel_operations: int | None,
+    target: Any,
+    number: int,
+    sizes: Sizes,
 ) -> Outcome:
     metrics = history.metrics(target, sizes)[: sizes.reads[1]]
     api = _api(target, parallel_operations)
@@ -227,7 +232,7 @@ def _aggregates(
             ["metric", *([str(metric.id), "mean"] for metric in metrics)],
         ]
     }
-    path = "/v1/aggregates?" + _query(sizes)
+    path = "/v1/aggregates?" + _query(span, sizes)
 
     def post() -> Any:
         return api.call("POST", path, body)
@@ -255,28 +260,33 @@ WRITES = [
     ),
 ]
 READS = [
-    Workload(
-        "api-measures",
-        "read",
-        "GET measures of a metric, a day at 5 min",
-        "ms",
-        LOWER,
-        _get,
-    ),
-    Workload(
-        "api-aggregates",
-        "read",
-        "POST /v1/aggregates over 50 metrics, a day at 5 min",
-        "ms",
-        LOWER,
-        functools.partial(_aggregates, None),
-    ),
-    Workload(
-        f"api-aggregates-{_PARALLEL}",
-        "read",
-        f"the same with parallel_operations = {_PARALLEL}",
-        "ms",
-        LOWER,
-        functools.partial(_aggregates, _PARALLEL),
-    ),
+    workload
+    # The names of those of a day are older.
+    for span, end in zip(history.RANGES, ("", "-month"), strict=True)
+    for workload in (
+        Workload(
+            f"api-measures{end}",
+            "read",
+            f"GET measures of a metric, {span.title}",
+            "ms",
+            LOWER,
+            functools.partial(_get, span),
+        ),
+        Workload(
+            f"api-aggregates{end}",
+            "read",
+            f"POST /v1/aggregates over 50 metrics, {span.title}",
+            "ms",
+            LOWER,
+            functools.partial(_aggregates, span, None),
+        ),
+        Workload(
+            f"api-aggregates{end}-{_PARALLEL}",
+            "read",
+            f"the same with parallel_operations = {_PARALLEL}",
+            "ms",
+            LOWER,
+            functools.partial(_aggregates, span, _PARALLEL),
+        ),
+    )
 ]
