@@ -23,7 +23,7 @@ from typing import Any
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.buckets import type_conflicts, visibility
 from gnocchi_influxdb.buckets.manager import Buckets
-from gnocchi_influxdb.buckets.policy import longer
+from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, longer
 from gnocchi_influxdb.cli.check.server import Finding, Findings, Level
 from gnocchi_influxdb.cli.output import span
 from gnocchi_influxdb.client import client
@@ -44,16 +44,18 @@ def bucket(
     influxdb: client.Client,
     known: Buckets,
     policy: Any,
+    wanted: PolicyBucket,
     may_make: bool,
     is_used: bool,
 ) -> Findings:
-    """Check that the bucket of an archive policy is as the policy needs it.
+    """Check that a bucket is as its archive policy needs it.
 
+    :param wanted: the bucket, of points or of windows.
     :param may_make: whether the token may make buckets.
     :param is_used: whether the policy has metrics.
     """
-    wanted = known.of(policy)
     name = wanted.name
+    held = "windows" if wanted.every else "points"
     subject = f"bucket {name}"
     found = known.find(name)
     if found is None:
@@ -79,7 +81,11 @@ def bucket(
         return
     influxdb.probe(name)
     _newest(influxdb, name, uuid.uuid4())
-    if types := type_conflicts.Watch(influxdb).other_types(name):
+    # Whoever fills a bucket of windows says itself if that is refused.
+    types = []
+    if not wanted.every:
+        types = type_conflicts.Watch(influxdb).other_types(name)
+    if types:
         yield Finding(
             Level.FAIL,
             subject,
@@ -101,7 +107,7 @@ def bucket(
         yield Finding(
             Level.WARN if may_make else Level.FAIL,
             subject,
-            f"keeps points for {span(found.retention)}, the archive policy"
+            f"keeps {held} for {span(found.retention)}, the archive policy"
             f" asks for {span(wanted.retention)}"
             + ("; the next measures change that" if may_make else ""),
             known.server.to_change(found, wanted),
@@ -111,7 +117,34 @@ def bucket(
     if found.retention != wanted.retention:
         more = f", longer than the policy asks for ({span(wanted.retention)})"
     yield Finding(
-        Level.OK, subject, f"keeps points for {span(found.retention)}{more}"
+        Level.OK,
+        subject,
+        f"keeps {held} for {span(found.retention)}{more}",
+        _to_shorten(known, policy, found, wanted),
+    )
+
+
+def _to_shorten(
+    known: Buckets, policy: Any, found: Bucket, wanted: PolicyBucket
+) -> str:
+    """The command for a bucket of points from before there was downsampling.
+
+    :return: empty: it should stay as it is, for now at least.
+    """
+    windows = known.downsampled(policy)
+    if (
+        wanted.every
+        or not windows
+        or not longer(found.retention, wanted.retention)
+        or known.overdue.seconds(wanted.name, windows)
+    ):
+        return ""
+    note = known.watermarks.read_lengthened(wanted.name)
+    if note is not None and note.lengthened == found.retention:
+        return ""  # The driver takes it back itself.
+    return (
+        "all is downsampled; to free what older points take:"
+        f" {known.server.to_change(found, wanted)}"
     )
 
 

@@ -42,10 +42,10 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 def check(ctx: click.Context, format_: str, latency: float) -> None:
     """Find out whether Gnocchi can work with its InfluxDB.
 
-    Options, server, version, rights of the token, the bucket of each archive
-    policy and its retention, clocks, a probe that is written, read and
-    deleted, and how long a query takes. Each line that is not OK says what
-    to do.
+    Options, server, version, open files, rights of the token, clocks, the
+    buckets of each archive policy and their retention, a probe that is
+    written, read and deleted, and how long a query takes. Each line that is
+    not OK says what to do.
 
     Exit status, for monitoring: 0, all is OK; 1, a WARN; 2, a FAIL.
     """
@@ -139,10 +139,13 @@ class _Check:
             )
         for policy in policies:
             used = (policy.name, listing.ACTIVE) in counts
-            self._try(
-                f"bucket {known.name(policy)}",
-                bucket_checks.bucket(influxdb, known, policy, may_make, used),
-            )
+            for one in known.of(policy), *known.downsampled(policy):
+                self._try(
+                    f"bucket {one.name}",
+                    bucket_checks.bucket(
+                        influxdb, known, policy, one, may_make, used
+                    ),
+                )
             self._try(
                 f"downsampling {policy.name}",
                 bucket_checks.overdue(

@@ -14,9 +14,11 @@
 import pytest
 from servers import api
 
+from gnocchi_influxdb.buckets.watermark import Lengthened
 from tests.support.by_hand import (
     bucket,
     change_bucket,
+    delete_bucket,
     make_bucket,
     make_token,
     stored_count,
@@ -352,3 +354,73 @@ def test_metricd_does_not_downsample(used):
     (one,) = of(found, "downsampling")
     assert one["level"] == "WARN"
     assert one["cure"].endswith("downsample --forever")
+
+
+@pytest.fixture
+def two(gnocchi):
+    """A Gnocchi with a measure of a policy that is downsampled."""
+    gnocchi.policy("two", (1440, 60), (720, 3600))
+    metric = gnocchi.metric("two")
+    write(
+        gnocchi.storage("influxdb"),
+        {metric: {recent(4 * 3600): 1}},
+        gnocchi.indexer,
+    )
+    return gnocchi
+
+
+def test_bucket_of_windows_too_short(two):
+    name = two.prefix + "two@3600s"
+    id_, wanted, shards = bucket(two.server, name)
+    _, found = two.json("check")
+    (line,) = of(found, f"bucket {name}")
+    assert line["level"] == "OK"
+    assert "keeps windows for 30 d" in line["text"]
+    change_bucket(two.server, id_, 7 * DAY, shards)
+    _, found = two.json("check")
+    (line,) = of(found, f"bucket {name}")
+    assert line["level"] == "WARN"
+    assert "keeps windows for 7 d" in line["text"]
+    assert f"{wanted}s" in line["cure"]
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
+def test_bucket_of_windows_absent_or_hidden(two):
+    points, windows = (two.prefix + name for name in ("two", "two@3600s"))
+    id_ = bucket(two.server, points)[0]
+    rights = [("read", "buckets", id_), ("write", "buckets", id_)]
+    more = ("write", "buckets", bucket(two.server, windows)[0])
+    _, found = two.json("check", conf=with_rights(two, *rights, more))
+    (line,) = of(found, f"bucket {windows}")
+    assert line["level"] == "WARN"
+    assert "may not read it" in line["text"]
+    delete_bucket(two.server, windows)
+    status, found = two.json("check", conf=with_rights(two, *rights))
+    assert status == 2
+    assert level(found, f"bucket {points}") == "OK"
+    (line,) = of(found, f"bucket {windows}")
+    assert line["level"] == "FAIL"
+    assert f"--name {windows} --retention" in line["cure"]
+
+
+def test_bucket_from_before_downsampling(two):
+    name = two.prefix + "two"
+    id_, wanted, shards = bucket(two.server, name)
+    change_bucket(two.server, id_, 365 * DAY, shards)
+
+    def cure():
+        _, found = two.json("check")
+        (line,) = of(found, f"bucket {name}")
+        assert line["level"] == "OK"
+        assert "longer than the policy asks for" in line["text"]
+        return line["cure"]
+
+    # Nothing was downsampled yet.
+    assert cure() == ""
+    assert two.run("downsample")[0] == 0
+    assert f"{wanted}s" in cure()
+    # What the driver has lengthened it takes back itself.
+    two.storage("influxdb").buckets.watermarks.write_lengthened(
+        name, Lengthened(wanted, 365 * DAY)
+    )
+    assert cure() == ""
