@@ -227,9 +227,11 @@ class Buckets:
             raise
 
     def shorten(self, policy: Any) -> None:
-        """Take back what was done while windows were overdue."""
-        if self.overdue.take_back(self.of(policy)):
-            self.forget(self.name(policy))
+        """Take back what was done while windows were overdue, if one may."""
+        found = self.find(self.name(policy))
+        before = found and self.overdue.before(self.of(policy), found)
+        if found and before and self._change(found, before):
+            self.forget(found.name)
 
     def find(self, bucket: str) -> Bucket | None:
         """The bucket of that name, None if the token sees none."""

@@ -25,7 +25,7 @@ from gnocchi_influxdb import schema
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
 from gnocchi_influxdb.buckets.api_2x import BucketAPI
-from gnocchi_influxdb.buckets.policy import PolicyBucket, longer
+from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, longer
 from gnocchi_influxdb.client.clock import Clock
 
 LOG = daiquiri.getLogger(__name__)
@@ -107,21 +107,18 @@ class Overdue:
         )
         return dataclasses.replace(wanted, retention=longest)
 
-    def take_back(self, wanted: PolicyBucket) -> bool:
-        """Let points expire again as they did before `lengthened`.
+    def before(
+        self, wanted: PolicyBucket, found: Bucket
+    ) -> PolicyBucket | None:
+        """The bucket of points as it was before `lengthened`.
 
         :param wanted: the bucket that the policy asks for.
-        :return: whether the bucket has changed.
-        :raises InfluxDBError: the token may not, or the server fails.
+        :param found: the bucket as it is.
+        :return: None: it was not lengthened, or somebody has changed it since.
         """
-        found = self._server.find(wanted.name)
-        if found is None or not longer(found.retention, wanted.retention):
-            return False
+        if not longer(found.retention, wanted.retention):
+            return None
         note = self._watermarks.read_lengthened(wanted.name)
         if note is None or note.lengthened != found.retention:
-            return False
-        LOG.info("Points of bucket %s expire as before", wanted.name)
-        self._server.change(
-            found, dataclasses.replace(wanted, retention=note.before)
-        )
-        return True
+            return None
+        return dataclasses.replace(wanted, retention=note.before)

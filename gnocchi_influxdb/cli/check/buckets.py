@@ -139,8 +139,7 @@ def _to_shorten(
         or known.overdue.seconds(wanted.name, windows)
     ):
         return ""
-    note = known.watermarks.read_lengthened(wanted.name)
-    if note is not None and note.lengthened == found.retention:
+    if known.overdue.before(wanted, found) is not None:
         return ""  # The driver takes it back itself.
     return (
         "all is downsampled; to free what older points take:"
