@@ -42,9 +42,21 @@ def check(client: Client, conf: Any) -> None:
             " InfluxDB"
         )
     _check_release(client, conf, server, release)
-    if not client.capabilities.buckets:
+    if client.capabilities.buckets:
+        _check_2x(client, conf, server)
+    else:
         _check_1x(client, conf, server)
-        return
+    client.identify()
+    if conf.influxdb_downsampling and not client.capabilities.may_lag:
+        LOG.info(
+            "Policies with several definitions are downsampled ([storage]"
+            " influxdb_downsampling). No bucket that is there shrinks by"
+            " itself; gnocchi-influxdb downsample works through history at"
+            " once"
+        )
+
+
+def _check_2x(client: Client, conf: Any, server: Server) -> None:
     if not conf.influxdb_token:
         raise exceptions.ConfigurationError(
             "[storage] influxdb_token is not set; make a token with: influx"

@@ -69,11 +69,12 @@ def complaint(driver, kind=exceptions.ConfigurationError):
 
 def test_upgrade(driver, logged):
     driver.upgrade()
-    (said,) = (
+    said, announced = (
         record.getMessage()
         for record in logged.records
         if record.levelno == logging.INFO
     )
+    assert "downsampled" in announced
     assert re.match(r"Storing measures in InfluxDB 1\.\d+\.\S+ \(OSS\)", said)
     assert "with Flux" in said
 

@@ -48,6 +48,15 @@ def test_all_is_well(storage_conf, influxdb, logged):
     assert str(driver) == f"InfluxDBStorage: {influxdb.url} ({where})"
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_downsampling_is_announced(make_conf, logged, is_on):
+    conf = make_conf(influxdb_downsampling=is_on)
+    InfluxDBStorage(conf.storage).upgrade()
+    said = [record.getMessage() for record in logged.records]
+    lines = [line for line in said if "gnocchi-influxdb downsample" in line]
+    assert len(lines) == is_on
+
+
 @pytest.mark.only_2x("a 1.x may have no users")
 @pytest.mark.parametrize("token", [None, ""])
 def test_no_token(make_conf, token):
