@@ -39,6 +39,7 @@ _SHARD = re.compile(
     r'^storage_shard_disk_size\{.*?\bbucket="([^"]*)".*\} (\S+)$',
     re.MULTILINE,
 )
+_FILES = re.compile(r"^process_(open|max)_fds (\S+)$", re.MULTILINE)
 
 
 def series(has_own_index: bool) -> str:
@@ -132,3 +133,14 @@ def disk_sizes(metrics: bytes) -> dict[str, int]:
     for bucket, value in _SHARD.findall(metrics.decode("utf-8", "replace")):
         sizes[bucket] = sizes.get(bucket, 0) + int(float(value))
     return sizes
+
+
+def open_files(metrics: bytes) -> tuple[int, int] | None:
+    """How many files a server has open and may have, from /metrics.
+
+    :return: None: it does not say so.
+    """
+    found = dict(_FILES.findall(metrics.decode("utf-8", "replace")))
+    if found.keys() != {"open", "max"}:
+        return None
+    return int(float(found["open"])), int(float(found["max"]))

@@ -123,6 +123,7 @@ class _Check:
         storage = self._deployment.conf.storage
         if not self._try("token", checks.token(influxdb, storage)):
             return
+        self._try("files", checks.open_files(influxdb))
         known = self._deployment.buckets
         may_make = known.server.may_make()
         self._try("clock", checks.clock(influxdb))

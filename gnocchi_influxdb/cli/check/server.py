@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gnocchi_influxdb import exceptions
+from gnocchi_influxdb.cli import queries
 from gnocchi_influxdb.client import client, tls
 from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import upgrade
@@ -31,6 +32,9 @@ from gnocchi_influxdb.wire import flux_response
 #: of the future, or may expire early.
 CLOCK_WARN = 2.0
 CLOCK_FAIL = 60.0
+
+#: The part of the open files that are allowed from which on it gets narrow.
+FILES_WARN = 0.8
 
 
 class Level(enum.IntEnum):
@@ -148,6 +152,28 @@ def _has_profiles(influxdb: client.Client) -> bool:
     except exceptions.InfluxDBError:
         return False
     return True
+
+
+def open_files(influxdb: client.Client) -> Findings:
+    """Check that the server may open some more files."""
+    try:
+        found = queries.open_files(influxdb.get("/metrics"))
+    except exceptions.InfluxDBError:
+        return  # A proxy, INFLUXD_METRICS_DISABLED, or not an administrator.
+    if found is None:
+        return  # InfluxDB 2.x.
+    number, most = found
+    is_good = number < FILES_WARN * most
+    yield Finding(
+        Level.OK if is_good else Level.WARN,
+        "files",
+        f"InfluxDB has {number:,} files open, of {most:,} that it may"
+        + ("" if is_good else "; at the limit it refuses measures"),
+        ""
+        if is_good
+        else f"set LimitNOFILE={max(65536, 4 * most)} in influxd's service and"
+        " restart it: each shard takes about ten",
+    )
 
 
 def token(influxdb: client.Client, conf: Any) -> Findings:

@@ -176,6 +176,18 @@ def test_disk_sizes():
     assert queries.disk_sizes(text) == {"a": 25000003, "b": 0}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"process_open_fds 81\nprocess_max_fds 1.048576e+06\n", (81, 2**20)),
+        (b"# HELP process_max_fds most\nprocess_max_fds 9\nx 1\n", None),
+        (b"", None),
+    ],
+)
+def test_open_files(text, expected):
+    assert queries.open_files(text) == expected
+
+
 def test_results_of_a_comparison_add_up():
     windows = [(IDS[0], n) for n in range(60)]
     one = verify.Compared(10, 7, 2, 1, windows[:2], windows[2:3])
