@@ -90,6 +90,9 @@ class Buckets:
         # when that does not answer one would wait for all the others. Making
         # a bucket twice is harmless.
         self._known: dict[str, _Known] = {}
+        # By name of a policy: its definition, whether copies may lag, and the
+        # buckets that these ask for.
+        self._asked: dict[str, tuple[Any, bool, PolicyBuckets]] = {}
         self._told: set[str] = set()
 
     def all_of(self, policy: Any) -> PolicyBuckets:
@@ -99,23 +102,21 @@ class Buckets:
         # behind would stay as it is.
         self.client.identify()
         lags = self.client.capabilities.may_lag
-        return policies.buckets(
-            self.prefix,
-            policy.name,
-            tuple(
-                sorted(
-                    policies.Definition(
-                        schema.ns_of(item.granularity),
-                        int(item.points or 0),
-                        item.timespan,
-                    )
-                    for item in policy.definition
-                )
-            ),
-            any(m.startswith("rate:") for m in policy.aggregation_methods),
-            self._expire,
-            None if lags else self._slack,
-        )
+        definition = policy.definition
+        asked = self._asked.get(policy.name)
+        # Each write asks several times, of the same object; it takes 20 us.
+        if asked is None or asked[0] is not definition or asked[1] != lags:
+            wanted = policies.buckets(
+                self.prefix,
+                policy.name,
+                policies.definitions(policy),
+                any(m.startswith("rate:") for m in policy.aggregation_methods),
+                self._expire,
+                None if lags else self._slack,
+            )
+            asked = definition, lags, wanted
+            self._asked[policy.name] = asked
+        return asked[2]
 
     def of(self, policy: Any) -> PolicyBucket:
         """The bucket of points that an archive policy asks for."""

@@ -172,6 +172,20 @@ class Definition(NamedTuple):
     timespan: Any
 
 
+def definitions(policy: Any) -> tuple[Definition, ...]:
+    """The definitions of an archive policy, the finest first."""
+    return tuple(
+        sorted(
+            Definition(
+                schema.ns_of(item.granularity),
+                int(item.points or 0),
+                item.timespan,
+            )
+            for item in policy.definition
+        )
+    )
+
+
 @functools.lru_cache(maxsize=4096)
 def buckets(
     prefix: str,
