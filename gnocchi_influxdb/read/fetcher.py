@@ -70,7 +70,7 @@ class Fetcher:
             (number, (asked, chunk))
             for number, (asked, ids) in enumerate(questions)
             if not asked.is_empty()
-            for chunk in utils.grouper(ids, cost.METRICS_PER_QUERY)
+            for chunk in utils.grouper(ids, asked.per_request(len(ids)))
         ]
         each = [question for _number, question in requests]
         if len(each) == 1:

@@ -77,6 +77,10 @@ class Query:
         """Whether InfluxQL is the quicker language for so many metrics."""
         return self._size(metrics).suits_influxql(self.every)
 
+    def per_request(self, metrics: int) -> int:
+        """How many of so many metrics to ask for in one request."""
+        return cost.METRICS_PER_QUERY
+
     def few_points(self, metrics: int) -> tuple[int, int]:
         """Up to how many points to read them first, in InfluxQL.
 

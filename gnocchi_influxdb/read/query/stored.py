@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy
 
 from gnocchi_influxdb import schema
+from gnocchi_influxdb.read import cost
 from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.read.query.base import Ids, Query
 from gnocchi_influxdb.wire import flux, influxql
@@ -120,6 +121,11 @@ class DownsampledQuery(Query):
             metric: tuple(of_part.get(metric, _NOTHING) for of_part in rows)
             for metric in dict.fromkeys(itertools.chain(*rows))
         }
+
+    def per_request(self, metrics: int) -> int:
+        """Half of them, as InfluxDB works off a request on one processor."""
+        half = max(-(-metrics // 2), cost.LEAST_PER_REQUEST)
+        return min(half, cost.METRICS_PER_QUERY)
 
     def suits_influxql(self, metrics: int) -> bool:
         """Yes: one request, and the index finds each metric."""
