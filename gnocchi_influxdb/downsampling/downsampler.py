@@ -37,9 +37,9 @@ from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.wire import line_protocol
 
 # Points of a window expire no sooner than so long after it was computed the
-# last time, ns: InfluxDB looks every half hour for what has expired.
-_MARGIN = 2 * 3600 * schema.SECOND
-
+# last time, ns. With half of the least slack (30 min) it leaves time for marks
+# to be settled and for a pass to come.
+_MARGIN = 15 * 60 * schema.SECOND
 
 # Metrics with late measures that are read one by one; of more, all are read.
 _MANY = 1000

@@ -112,7 +112,7 @@ def oldest(bucket: str) -> str:
 def points_of_all(bucket: str, start: int, stop: int, part: str) -> str:
     """The points of all metrics whose ids match.
 
-    :param part: a regular expression, of `parts_of_all`.
+    :param part: a regular expression without slashes.
     """
     return (
         _selected(bucket, start, stop, MEASUREMENT, FIELD)

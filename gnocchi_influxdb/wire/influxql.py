@@ -138,7 +138,7 @@ def count(start: int, stop: int) -> str:
 def points_of_all(start: int, stop: int, part: str) -> str:
     """The points of all metrics whose ids match, in the column `FIELD`.
 
-    :param part: a regular expression, of `parts_of_all`.
+    :param part: a regular expression without slashes.
     """
     return (
         f'SELECT "{FIELD}" FROM "{MEASUREMENT}"'

@@ -69,13 +69,13 @@ def watermarks(driver):
 
 
 @pytest.mark.only_2x("a DELETE is of all retention policies")
+@pytest.mark.parametrize("slack", [1 * HOUR, 8 * HOUR])
 def test_expired_points_leave_coarser_answers(
-    make_driver, indexer_driver, bucket_prefix, monkeypatch
+    make_driver, indexer_driver, bucket_prefix, monkeypatch, slack
 ):
     """Hours go by, points expire, and late ones come until the last moment."""
-    # A few hours of points, of which each is there for 12 to 15.
+    # A few hours of points.
     a_policy = policy((360, MINUTE), (240, HOUR))
-    slack = 8 * HOUR
     driver = make_driver(influxdb_raw_slack=slack)
     # Where nothing expires.
     model = make_driver(
