@@ -29,6 +29,7 @@ from gnocchi_influxdb.buckets.api_2x import BucketAPI
 from gnocchi_influxdb.buckets.overdue import Overdue
 from gnocchi_influxdb.buckets.policy import (
     Bucket,
+    Lengthened,
     PolicyBucket,
     PolicyBuckets,
     longer,
@@ -52,6 +53,7 @@ _LENGTHEN_TRIES = 3
 class _Known(NamedTuple):
     retention: int
     seen: float
+    note: Lengthened | None = None
 
 
 class Buckets:
@@ -86,9 +88,8 @@ class Buckets:
             client.clock,
             conf.influxdb_raw_slack,
         )
-        # No lock: it would have to be held while the server is asked, and
-        # when that does not answer one would wait for all the others. Making
-        # a bucket twice is harmless.
+        # No lock: all would wait while the server is asked and does not
+        # answer. Making a bucket twice is harmless.
         self._known: dict[str, _Known] = {}
         # By name of a policy: its definition, whether copies may lag, and the
         # buckets that these ask for.
@@ -97,9 +98,8 @@ class Buckets:
 
     def all_of(self, policy: Any) -> PolicyBuckets:
         """The buckets that an archive policy asks for."""
-        # Whether it is a cluster, which does not downsample: its copies may
-        # differ for a while, and a window that was computed from one that is
-        # behind would stay as it is.
+        # A cluster does not downsample: its copies may differ for a while, and
+        # a window that was computed from one that is behind would stay.
         self.client.identify()
         lags = self.client.capabilities.may_lag
         definition = policy.definition
@@ -146,25 +146,28 @@ class Buckets:
             ),
         ]
 
-    def retention(self, policy: Any) -> int:
-        """Retention of points that a policy asks for, s (0: for ever)."""
-        return self.of(policy).retention
-
     def oldest_taken(self, policy: Any) -> int:
         """Time (ns) from which on measures are taken.
 
-        :return: 0: the server may decide.
-        """
-        age = self.all_of(policy).taken
-        return self.client.clock.now_ns() - age if age else 0
-
-    def kept(self, policy: Any) -> int:
-        """Retention of points last seen on the server, else the policy's own.
-
-        :return: seconds, 0 for ever. Does no I/O.
+        :return: 0: the server may decide. Does no I/O.
         """
         known = self._known.get(self.name(policy))
-        return self.retention(policy) if known is None else known.retention
+        now = self.client.clock.now_ns()
+        return self.all_of(policy).oldest_taken(now, known and known.note)
+
+    def points_since(self, policy: Any, margin: int) -> int:
+        """Time (ns) from which on no point is missing. Does no I/O.
+
+        :param margin: none will expire for so long, ns.
+        :return: 0: none ever expires.
+        """
+        known = self._known.get(self.name(policy))
+        kept = known.retention if known else self.of(policy).retention
+        since = known.note.complete if known and known.note else 0
+        if not kept:
+            return since
+        now = self.client.clock.now_ns()
+        return max(now - kept * schema.SECOND + margin, since)
 
     def forget(self, bucket: str) -> None:
         """Look at the bucket again before the next write to it."""
@@ -184,7 +187,8 @@ class Buckets:
             downsampled = self.downsampled(policy)
             for one in downsampled:
                 self._ensure_downsampled(one)
-            self._ensure(self.overdue.lengthened(wanted, downsampled))
+            wanted = self.overdue.lengthened(wanted, downsampled)
+            self._ensure(wanted, noted=bool(downsampled))
         return wanted.name
 
     def ensure_moved(self, policy: Any) -> None:
@@ -201,12 +205,8 @@ class Buckets:
         except exceptions.OF_ONE_BUCKET as e:
             if wanted.name not in self._told:
                 self._told.add(wanted.name)
-                LOG.error(
-                    "Archive policy %s can't be downsampled, and its points"
-                    " expire: %s",
-                    wanted.policy,
-                    e,
-                )
+                text = "Archive policy %s can't be downsampled, and its points"
+                LOG.error(text + " expire: %s", wanted.policy, e)
 
     def _is_due(self, wanted: PolicyBucket) -> bool:
         known = self._known.get(wanted.name)
@@ -216,13 +216,16 @@ class Buckets:
             or time.monotonic() - known.seen >= LOOK_AGAIN
         )
 
-    def _ensure(self, wanted: PolicyBucket) -> None:
+    def _ensure(self, wanted: PolicyBucket, noted: bool = False) -> None:
         known = self._known.get(wanted.name)
+        # Other threads need not look, too.
         if known and not longer(wanted.retention, known.retention):
-            # Other threads need not look, too.
-            self._remember(wanted.name, known.retention)
+            self._known[wanted.name] = known._replace(seen=time.monotonic())
         try:
-            self._remember(wanted.name, self._bring_about(wanted))
+            retention = self._bring_about(wanted)
+            note = noted and self.overdue.noted(wanted.name, retention)
+            seen = time.monotonic()
+            self._known[wanted.name] = _Known(retention, seen, note or None)
         except BaseException:
             self.forget(wanted.name)
             raise
@@ -237,9 +240,6 @@ class Buckets:
     def find(self, bucket: str) -> Bucket | None:
         """The bucket of that name, None if the token sees none."""
         return self.server.find(bucket)
-
-    def _remember(self, bucket: str, retention: int) -> None:
-        self._known[bucket] = _Known(retention, time.monotonic())
 
     def _bring_about(self, wanted: PolicyBucket) -> int:
         """Make or lengthen a bucket.

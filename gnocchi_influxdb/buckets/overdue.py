@@ -11,9 +11,10 @@
 # under the License.
 """Points are kept for longer while their windows are not computed.
 
-Otherwise they would expire while gnocchi-metricd stands still. Whoever writes
+Otherwise they would expire while gnocchi-metricd stands still, and what waits
+in Gnocchi's queue during an outage would be too old after it. Whoever writes
 sees to it, since it is there when points are; and whoever downsamples takes it
-back.
+back, a day later: the queue may still hold measures of that time.
 """
 
 import dataclasses
@@ -25,7 +26,12 @@ from gnocchi_influxdb import schema
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
 from gnocchi_influxdb.buckets.api_2x import BucketAPI
-from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, longer
+from gnocchi_influxdb.buckets.policy import (
+    Bucket,
+    Lengthened,
+    PolicyBucket,
+    longer,
+)
 from gnocchi_influxdb.client.clock import Clock
 
 LOG = daiquiri.getLogger(__name__)
@@ -58,14 +64,32 @@ class Overdue:
         :param downsampled: the buckets of its windows.
         :raises InfluxDBError: that can't be seen.
         """
+        return self._late(points, downsampled)[0]
+
+    def _late(
+        self, points: str, downsampled: Sequence[PolicyBucket]
+    ) -> tuple[int, int]:
+        """As `seconds`; and from when on (ns) there are windows to compute."""
         now = self._clock.now_ns()
-        late = 0
+        late, first = 0, int(now)
         for one in downsampled:
             mark = self._watermarks.read(one.name)
             since = mark.until if mark else self._watermarks.oldest(points)
             if since is not None:
                 late = max(late, watermark.overdue(since, one.every, now))
-        return late // schema.SECOND
+                first = min(first, since)
+        return late // schema.SECOND, first
+
+    def noted(self, bucket: str, retention: int) -> Lengthened | None:
+        """What is known of the points of a bucket, see `Lengthened`.
+
+        :param retention: as it is, s.
+        :return: None: nothing, or its retention has been changed since.
+        """
+        note = self._watermarks.read_lengthened(bucket)
+        if note is None or note.lengthened != retention:
+            return None
+        return note
 
     def lengthened(
         self, wanted: PolicyBucket, downsampled: Sequence[PolicyBucket]
@@ -76,7 +100,7 @@ class Overdue:
         """
         if not downsampled or not wanted.retention:
             return wanted
-        late = self.seconds(wanted.name, downsampled)
+        late, first = self._late(wanted.name, downsampled)
         longest = wanted.retention + -(-late // _DAY) * _DAY
         # Windows expire themselves.
         ends = [one.retention for one in downsampled]
@@ -84,7 +108,7 @@ class Overdue:
             longest = max(min(longest, *ends), wanted.retention)
         found = self._server.find(wanted.name)
         if (
-            late <= self._slack / 2
+            late <= self._slack / 4
             or found is None
             or not longer(longest, found.retention)
         ):
@@ -98,12 +122,19 @@ class Overdue:
             late // 3600,
             wanted.policy,
         )
-        note = self._watermarks.read_lengthened(wanted.name)
-        before = found.retention
-        if note is not None and note.lengthened == before:
-            before = note.before
+        now = self._clock.now_ns()
+        # Older ones have expired, or wait in Gnocchi's queue if no window of
+        # theirs was computed.
+        complete = min(now - found.retention * schema.SECOND, first)
+        note = self.noted(found.name, found.retention)
         self._watermarks.write_lengthened(
-            wanted.name, watermark.Lengthened(before, longest)
+            wanted.name,
+            Lengthened(
+                before=note.before if note else found.retention,
+                lengthened=longest,
+                complete=max(complete, note.complete if note else 0),
+                since=now,
+            ),
         )
         return dataclasses.replace(wanted, retention=longest)
 
@@ -114,11 +145,16 @@ class Overdue:
 
         :param wanted: the bucket that the policy asks for.
         :param found: the bucket as it is.
-        :return: None: it was not lengthened, or somebody has changed it since.
+        :return: None: it was not lengthened, or a short while ago, or somebody
+            has changed it since.
         """
         if not longer(found.retention, wanted.retention):
             return None
-        note = self._watermarks.read_lengthened(wanted.name)
-        if note is None or note.lengthened != found.retention:
+        note = self.noted(found.name, found.retention)
+        now = self._clock.now_ns()
+        if note is None or now - note.since < _DAY * schema.SECOND:
             return None
+        self._watermarks.write_lengthened(
+            wanted.name, note._replace(lengthened=note.before)
+        )
         return dataclasses.replace(wanted, retention=note.before)

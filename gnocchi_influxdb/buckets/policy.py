@@ -61,6 +61,22 @@ class PolicyBucket:
         return shards.duration(self.retention, self.shards)
 
 
+class Lengthened(NamedTuple):
+    """That points are not there for all of a bucket's retention.
+
+    :ivar before: the retention (s, 0: for ever) to go back to when windows
+        are no longer overdue.
+    :ivar lengthened: the retention that this is about, s.
+    :ivar complete: no point is missing from then on, ns since the epoch.
+    :ivar since: when that was found, ns.
+    """
+
+    before: int
+    lengthened: int
+    complete: int
+    since: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PolicyBuckets:
     """All buckets that an archive policy asks for.
@@ -73,12 +89,29 @@ class PolicyBuckets:
         it, for what there was before it.
     :ivar taken: the age (ns) from which on measures are too old; 0: the
         server may decide.
+    :ivar rates: whether a window needs the points of the one before.
     """
 
     points: PolicyBucket
     windows: tuple[PolicyBucket, ...]
     moved: PolicyBucket
     taken: int
+    rates: bool = False
+
+    def oldest_taken(self, now: int, note: Lengthened | None) -> int:
+        """Time (ns) from which on windows of measures can be computed.
+
+        :param now: ns since the epoch.
+        :param note: about the bucket of points as it is.
+        """
+        age = self.taken
+        if not note or not self.windows:
+            return now - age if age else 0
+        # As long as points are kept for longer, measures may be older, too.
+        age += max(note.lengthened - self.points.retention, 0) * schema.SECOND
+        every = max(one.every for one in self.windows)
+        whole = schema.ceil(note.complete, every) + every * self.rates
+        return max(now - age if self.taken else 0, whole)
 
 
 class Bucket(NamedTuple):
@@ -229,7 +262,7 @@ def buckets(
         kept = _storable(timespan(finest) + reach + slack * schema.SECOND)
         taken = timespan(finest) + slack * schema.SECOND // 2 if kept else 0
     points = dataclasses.replace(points, retention=kept, shards=shards.FEW)
-    return PolicyBuckets(points, tuple(coarser), moved, taken)
+    return PolicyBuckets(points, tuple(coarser), moved, taken, rates)
 
 
 def timespan(item: Any) -> int:

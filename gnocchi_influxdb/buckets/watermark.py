@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.buckets.policy import Lengthened
 from gnocchi_influxdb.buckets.visibility import takes_writes
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.schema import Array
@@ -66,17 +67,6 @@ class Watermark(NamedTuple):
     def pending_since(self) -> int:
         """Marks of that time (ns) or later are pending."""
         return max(self.began - SKEW * schema.SECOND, 0)
-
-
-class Lengthened(NamedTuple):
-    """That a bucket of points is kept longer since windows are overdue.
-
-    :ivar before: its retention without that, s.
-    :ivar lengthened: its retention, s.
-    """
-
-    before: int
-    lengthened: int
 
 
 def overdue(since: int, every: int, now: int) -> int:
@@ -134,12 +124,12 @@ class Watermarks:
         self._known[bucket] = time.monotonic(), mark
 
     def read_lengthened(self, bucket: str) -> Lengthened | None:
-        """Whether a bucket of points was lengthened, None if not."""
+        """What was noted about a bucket of points last, None if nothing."""
         found = self._read(bucket, Lengthened._fields)
         return Lengthened(*found) if found else None
 
     def write_lengthened(self, bucket: str, note: Lengthened) -> None:
-        """Note that a bucket of points was lengthened."""
+        """Note something about a bucket of points."""
         self._write(bucket, note)
 
     def oldest(self, bucket: str) -> int | None:

@@ -234,11 +234,10 @@ class _Definition:
 
     def oldest_whole(self) -> int:
         """Start (ns) of the first window whose points are all there."""
-        kept = self._buckets.kept(self.policy)
-        if not kept:
+        since = self._buckets.points_since(self.policy, _MARGIN)
+        if not since:
             return 0
-        oldest = self.now() - kept * schema.SECOND + self.reach + _MARGIN
-        return schema.ceil(oldest, self.target.every)
+        return schema.ceil(since + self.reach, self.target.every)
 
     def out_of_reach(self) -> int:
         """Windows that begin before (ns) take no measures any more."""

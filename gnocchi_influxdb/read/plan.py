@@ -78,7 +78,7 @@ def draft(
                 where = stored.get(schema.ns_of(a.granularity))
                 asked = _query(bucket, a, finest)
                 by_query.setdefault((asked, where), []).append(a)
-        retention = buckets.retention(policy) * schema.SECOND
+        retention = buckets.of(policy).retention * schema.SECOND
         for (asked, where), of_query in by_query.items():
             unbounded = frozenset(
                 a for a in of_query if _is_unbounded(a, retention, span, now)

@@ -15,6 +15,7 @@ A server that fails is an exception: Gnocchi keeps the measures and offers
 them again, and writing a point twice changes nothing.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -90,6 +91,9 @@ class BatchWriter:
         """
         young = self._buckets.client.clock.now_ns() - _YOUNG
         if (batch.points.times[:1] < young).any():
+            # How old they may be depends on the bucket as it is.
+            with contextlib.suppress(exceptions.BucketNotFoundError):
+                self._buckets.ensure(batch.policy)
             oldest = self._buckets.oldest_taken(batch.policy)
             if batch.points.times[0] < oldest:
                 batch = self._refusals.too_old(batch, oldest)

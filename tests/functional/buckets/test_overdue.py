@@ -16,15 +16,16 @@ import logging
 import pytest
 
 from gnocchi_influxdb.buckets import manager
+from gnocchi_influxdb.buckets.watermark import Watermark
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from gnocchi_influxdb.maintenance.downsample import downsample
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import by_hand, proxy
-from tests.support.samples import metric, policy, recent, write
+from tests.support.samples import NS, metric, policy, read, recent, write
 
 HOUR = 3600
 DAY = 24 * HOUR
-# Its points are kept for 3 h, and windows are overdue after 1.5 h.
+# Its points are kept for 3 h, and windows are overdue after 1.25 h.
 A_POLICY = policy((60, 60), (240, HOUR), methods=["mean"])
 KEPT = 3 * HOUR
 AGE = KEPT - 600
@@ -88,8 +89,20 @@ def downsampled(driver):
     )
 
 
+@pytest.fixture
+def a_day_later(monkeypatch):
+    """Sets a driver's clock on by a day and a minute."""
+
+    def set_on(driver):
+        clock = driver.client.clock
+        real = clock.now_ns
+        monkeypatch.setattr(clock, "now_ns", lambda: real() + (DAY + 60) * NS)
+
+    return set_on
+
+
 def test_kept_for_longer_until_downsampled(
-    make_driver, overdue, influxdb, logged, monkeypatch
+    make_driver, overdue, influxdb, logged, monkeypatch, a_day_later
 ):
     name = overdue()
     assert errors(logged) == []
@@ -107,6 +120,10 @@ def test_kept_for_longer_until_downsampled(
     assert len(errors(logged)) == 1
     assert retention(influxdb, name) == KEPT + DAY
     assert downsampled(driver)
+    # Gnocchi's queue may still hold measures that are as old.
+    assert retention(influxdb, name) == KEPT + DAY
+    a_day_later(driver)
+    downsampled(driver)
     assert retention(influxdb, name) == KEPT
     driver.buckets.ensure(A_POLICY)
     assert not downsampled(driver)
@@ -114,18 +131,24 @@ def test_kept_for_longer_until_downsampled(
     assert len(errors(logged)) == 1
 
 
-def test_taken_back_to_what_an_operator_chose(make_driver, overdue, influxdb):
+def test_taken_back_to_what_an_operator_chose(
+    make_driver, overdue, influxdb, a_day_later
+):
     name = overdue()
     change(influxdb, name, 5 * HOUR)
     driver = make_driver()
     driver.buckets.ensure(A_POLICY)
     assert retention(influxdb, name) == KEPT + DAY
     downsampled(driver)
+    a_day_later(driver)
+    downsampled(driver)
     assert retention(influxdb, name) == 5 * HOUR
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_lengthened_by_hand(make_driver, overdue, influxdb, logged, before):
+def test_lengthened_by_hand(
+    make_driver, overdue, influxdb, logged, before, a_day_later
+):
     """An operator's choice stays, made before or after the driver's."""
     name = overdue()
     if before:
@@ -135,6 +158,8 @@ def test_lengthened_by_hand(make_driver, overdue, influxdb, logged, before):
     assert len(errors(logged)) == 1 - before
     change(influxdb, name, 10 * DAY)
     assert downsampled(driver)
+    a_day_later(driver)
+    downsampled(driver)
     assert retention(influxdb, name) == 10 * DAY
 
 
@@ -147,7 +172,7 @@ def test_not_longer_than_any_window(make_driver, overdue, influxdb):
 
 
 def test_may_not_change_buckets(
-    make_driver, overdue, influxdb, indexer_driver, logged
+    make_driver, overdue, influxdb, indexer_driver, logged, a_day_later
 ):
     """Measures are taken all the same, and the operator has the command."""
     name = overdue()
@@ -174,6 +199,31 @@ def test_may_not_change_buckets(
         change(influxdb, name, KEPT + DAY)
         logged.records.clear()
         assert downsampled(driver)
+        driver.buckets.ensure(A_POLICY)
+        a_day_later(driver)
+        downsampled(driver)
+        downsampled(driver)
         assert retention(influxdb, name) == KEPT + DAY
         (warning,) = logged.warnings()
         assert f"{KEPT}s" in warning.partition("Change it with: ")[2]
+
+
+def test_a_long_outage(make_driver, indexer_driver, influxdb, monkeypatch):
+    """What has waited in Gnocchi's queue counts, one sack after the other."""
+    now = recent() // (60 * NS) * 60 * NS
+    gone = now - 60 * HOUR * NS
+    driver = make_driver()
+    name = driver.buckets.ensure(A_POLICY)
+    (target,) = driver.buckets.downsampled(A_POLICY)
+    end = gone // (HOUR * NS) * HOUR * NS
+    driver.buckets.watermarks.write(target.name, Watermark(end, gone, end))
+    points = {t: t // NS % 7 for t in range(gone, now, 60 * NS)}
+    monkeypatch.setattr(manager, "LOOK_AGAIN", 0)
+    # One process has seen the bucket before, and another one has not.
+    for process in driver, make_driver():
+        for one in (metric(A_POLICY) for _ in range(2)):
+            write(process, {one: points}, indexer_driver)
+            assert by_hand.stored(influxdb, name, one) == points
+            downsampled(process)
+            hours = read(process, one, "mean", HOUR)
+            assert len(hours) in (60, 61)

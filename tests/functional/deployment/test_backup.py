@@ -154,7 +154,7 @@ def test_a_server_is_lost(
     assert list(read(driver, late, "mean", 300).values()) == [1.0]
     for of in POLICIES:
         name = driver.buckets.name(of)
-        wanted = driver.buckets.retention(of)
+        wanted = driver.buckets.of(of).retention
         assert by_hand.bucket(other_influxd, name)[1] == wanted
         for windows in driver.buckets.downsampled(of):
             found = by_hand.bucket(other_influxd, windows.name)

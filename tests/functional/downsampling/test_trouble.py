@@ -107,7 +107,7 @@ def test_expired_points_leave_coarser_answers(
         for both in driver, model:
             write(both, {one: batch}, indexer_driver)
         passes.run(driver, a_policy)
-        kept = driver.buckets.retention(a_policy) * NS
+        kept = driver.buckets.of(a_policy).retention * NS
         delete(driver, points, present() - kept)
         oldest[hours] = driver.buckets.watermarks.oldest(points)
         passes.assert_same(driver, model, [one], wanted=wanted)

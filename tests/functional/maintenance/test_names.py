@@ -372,7 +372,7 @@ def ready(cloud):
 def test_again_each_period(cloud, influxdb, between, ready, worker, clock):
     first = int(clock.now * NS)
     # The bucket's retention is the policy's: 10,000 minutes.
-    retention = cloud.storage.buckets.retention(ready[0].archive_policy)
+    retention = cloud.storage.buckets.of(ready[0].archive_policy).retention
     assert retention == 600000
     period = retention // 2 * NS
     bucket = cloud.bucket(ready[0])
@@ -397,7 +397,8 @@ def test_short_retention(make_conf, influxdb, between, clock):
             samples.policy((10, 60), name="short")
         )
         (metric,) = cloud.metrics(1, "short")
-        assert cloud.storage.buckets.retention(metric.archive_policy) == 3600
+        wanted = cloud.storage.buckets.of(metric.archive_policy)
+        assert wanted.retention == 3600
         add(cloud.storage, cloud, [metric])
         worker = Worker(cloud, clock)
         for _ in range(1 + 1800 // INTERVAL):  # both ends of half an hour
