@@ -218,7 +218,7 @@ def main():
             influxdb_url=server.url,
             influxdb_token=server.token,
             influxdb_org=server.org,
-            influxdb_raw_slack=int([2 * DAY, *sys.argv[1:]][-1]),
+            influxdb_raw_slack=int([36 * 3600, *sys.argv[1:]][-1]),
         )
         ours = InfluxDBStorage(conf.storage)
         conf = configuration(driver="file", file_basepath=directory)

@@ -120,13 +120,13 @@ STORAGE_OPTS = [
     ),
     cfg.IntOpt(
         "influxdb_raw_slack",
-        default=2 * 86400,
+        default=36 * 3600,
         min=3600,
         max=3650 * 86400,
         help="Seconds for which points of a policy with several definitions "
         "are kept beyond what the finest one asks for. Measures may be late "
         "by the finest timespan and half of this; and gnocchi-metricd may "
-        "stand still for half of this before points have to be kept for "
+        "stand still for a quarter of this before points have to be kept for "
         "longer. Raise it for as long as old measures are imported.",
     ),
     cfg.StrOpt(

@@ -233,7 +233,7 @@ class Buckets:
     def shorten(self, policy: Any) -> None:
         """Take back what was done while windows were overdue, if one may."""
         found = self.find(self.name(policy))
-        before = found and self.overdue.before(self.of(policy), found)
+        before = found and self.overdue.take_back(self.of(policy), found)
         if found and before and self._change(found, before):
             self.forget(found.name)
 

@@ -138,10 +138,10 @@ class Overdue:
         )
         return dataclasses.replace(wanted, retention=longest)
 
-    def before(
+    def take_back(
         self, wanted: PolicyBucket, found: Bucket
     ) -> PolicyBucket | None:
-        """The bucket of points as it was before `lengthened`.
+        """The bucket of points as it was before `lengthened`, and note that.
 
         :param wanted: the bucket that the policy asks for.
         :param found: the bucket as it is.

@@ -139,7 +139,7 @@ def _to_shorten(
         or known.overdue.seconds(wanted.name, windows)
     ):
         return ""
-    if known.overdue.before(wanted, found) is not None:
+    if known.overdue.noted(found.name, found.retention) is not None:
         return ""  # The driver takes it back itself.
     return (
         "all is downsampled; to free what older points take:"

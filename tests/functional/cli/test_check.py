@@ -14,7 +14,7 @@
 import pytest
 from servers import api
 
-from gnocchi_influxdb.buckets.watermark import Lengthened
+from gnocchi_influxdb.buckets.policy import Lengthened
 from tests.support import proxy
 from tests.support.by_hand import (
     bucket,
@@ -450,6 +450,6 @@ def test_bucket_from_before_downsampling(two):
     assert f"{wanted}s" in cure()
     # What the driver has lengthened it takes back itself.
     two.storage("influxdb").buckets.watermarks.write_lengthened(
-        name, Lengthened(wanted, 365 * DAY)
+        name, Lengthened(wanted, 365 * DAY, 0, 0)
     )
     assert cure() == ""

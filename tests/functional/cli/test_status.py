@@ -362,7 +362,7 @@ def test_status_of_windows(gnocchi, driver):
     metric = gnocchi.metric("two")
     write(driver, {metric: {recent(7200): 1.0}}, gnocchi.indexer)
     row = line(gnocchi, "two")
-    assert row["retention"] == DAY + 3600 + 2 * DAY
+    assert row["retention"] == DAY + 3600 + 36 * 3600
     (before,) = row["windows"]
     assert (before["until"], before["lag"]) == (None, None)
 

@@ -56,8 +56,8 @@ class Buckets:
     def name(self, policy):
         return policy.name
 
-    def retention(self, policy):
-        return self._retention
+    def of(self, policy):
+        return types.SimpleNamespace(retention=self._retention)
 
 
 def policy(*definition, name="p", some=tuple(METHODS)):
