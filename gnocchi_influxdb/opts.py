@@ -78,6 +78,19 @@ STORAGE_OPTS = [
         "archive policy. If false, all is kept for ever; Gnocchi still "
         "answers the timespans only.",
     ),
+    cfg.StrOpt(
+        "influxdb_expunge",
+        default="delete",
+        choices=[
+            ("delete", "gnocchi-metricd deletes all that InfluxDB has of it"),
+            ("expire", "what InfluxDB has of it expires with its bucket"),
+        ],
+        help="What becomes of a deleted metric's points. Nobody can reach "
+        "them through Gnocchi any more, so where thousands of metrics are "
+        "deleted each day they may as well expire, which costs nothing; "
+        "whoever looks into InfluxDB sees them until then. What a bucket "
+        "without retention has is always deleted.",
+    ),
     cfg.FloatOpt(
         "influxdb_timeout",
         default=30,

@@ -82,7 +82,10 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         )
         self._index: Any = None
         self._deleter = deletes.Deleter(
-            self.client, self.buckets, self._list_deleted
+            self.client,
+            self.buckets,
+            self._list_deleted,
+            expire=conf.influxdb_expunge == "expire",
         )
         try:
             self.client.connect()

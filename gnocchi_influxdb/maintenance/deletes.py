@@ -16,6 +16,8 @@ hundred metrics costs about as much as three DELETEs of one metric. So when
 Gnocchi asks for one, the points of others that wait in the indexer are deleted
 with it. Gnocchi asks for each of these later, before it forgets the metric.
 After a crash it asks again, and to delete twice is harmless.
+
+Or nothing is deleted, and InfluxDB drops points and windows when they expire.
 """
 
 import itertools
@@ -54,6 +56,7 @@ class Deleter:
 
     :param to_delete: returns at most so many metrics (gnocchi.indexer.Metric)
         that wait for their deletion.
+    :param expire: delete nothing that expires.
     """
 
     def __init__(
@@ -61,10 +64,14 @@ class Deleter:
         client: client.Client,
         buckets: manager.Buckets,
         to_delete: Callable[[int], Iterable[Any]],
+        expire: bool = False,
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._to_delete = to_delete
+        self._expire = expire
+        # Whether what a bucket has expires, and when that was seen.
+        self._expiring: dict[str, tuple[float, bool]] = {}
         self._at_once = METRICS_PER_DELETE
         self._looked = -math.inf
         # By a policy's buckets, in the order in which they are to be deleted.
@@ -80,7 +87,9 @@ class Deleter:
         :param metric: gnocchi.indexer.Metric.
         :raises InfluxDBError: some points may be left.
         """
-        buckets = tuple(self._buckets.names(metric.archive_policy))
+        buckets = self._buckets_of(metric.archive_policy)
+        if not buckets:
+            return
         if metric.id in self._done:
             # Who still knew the metric may have stored something since.
             if self._has_points(buckets, metric.id):
@@ -103,6 +112,25 @@ class Deleter:
             waiting.pop(id_, None)
         self._done.update(deleted[1:])
 
+    def _buckets_of(self, policy: Any) -> tuple[str, ...]:
+        """Buckets of a policy from which its metrics are deleted."""
+        names = self._buckets.names(policy)
+        return tuple(name for name in names if not self._expires(name))
+
+    def _expires(self, bucket: str) -> bool:
+        if not self._expire:
+            return False
+        now = time.monotonic()
+        seen, expires = self._expiring.get(bucket, (-math.inf, False))
+        if now - seen >= manager.LOOK_AGAIN:
+            found = self._buckets.find(bucket)
+            # It may be hidden from the token.
+            expires = (
+                bool(found.retention) if found else self._is_absent(bucket)
+            )
+            self._expiring[bucket] = now, expires
+        return expires
+
     def _look_ahead(self) -> None:
         """List the metrics that Gnocchi will ask for."""
         now = time.monotonic()
@@ -115,7 +143,7 @@ class Deleter:
             for metric in self._to_delete(_LOOK_AHEAD):
                 listed.add(metric.id)
                 if metric.id not in self._done:
-                    buckets = tuple(self._buckets.names(metric.archive_policy))
+                    buckets = self._buckets_of(metric.archive_policy)
                     self._waiting.setdefault(buckets, {})[metric.id] = None
         except Exception as e:
             # Looking ahead only saves time.

@@ -312,3 +312,38 @@ def test_windows_that_the_token_may_not_see(downsampled, influxdb):
     driver = InfluxDBStorage(downsampled.conf.storage)
     driver._delete_metric(metrics[0])
     assert stored(influxdb, name, metrics[0]) == {}
+
+
+def test_expire(cloud, influxdb, between, monkeypatch):
+    """The janitor asks InfluxDB for nothing, and Gnocchi forgets."""
+    cloud.conf.set_override("influxdb_expunge", "expire", "storage")
+    monkeypatch.setattr(cloud, "chef", cloud.new_chef())
+    metrics = cloud.metrics(5) + cloud.metrics(5, "high")
+    points = point(metrics)
+    write(cloud.storage, points, cloud.index)
+    cloud.mark_deleted(metrics[:7])
+    cloud.chef.expunge_metrics(10000, sync=True)
+    assert cloud.index.list_metrics(status="delete") == []
+    assert statements(between, windows=True) == []
+    for m in metrics:
+        assert stored(influxdb, cloud.bucket(m), m) == points[m]
+    # Some ask for the retention of each bucket, and then no longer.
+    asked = len(between.requests)
+    cloud.mark_deleted(metrics[7:])
+    cloud.chef.expunge_metrics(10000, sync=True)
+    assert len(between.requests) == asked
+
+
+def test_nothing_expires(cloud, influxdb, monkeypatch):
+    """What would stay for ever is deleted."""
+    cloud.conf.set_override("influxdb_expunge", "expire", "storage")
+    monkeypatch.setattr(cloud, "chef", cloud.new_chef())
+    metrics = cloud.metrics(4)
+    write(cloud.storage, point(metrics), cloud.index)
+    id_, _, shards = by_hand.bucket(influxdb, cloud.bucket(metrics[0]))
+    by_hand.change_bucket(influxdb, id_, 0, shards)
+    cloud.mark_deleted(metrics)
+    cloud.chef.expunge_metrics(10000, sync=True)
+    assert cloud.index.list_metrics(status="delete") == []
+    for m in metrics:
+        assert stored(influxdb, cloud.bucket(m), m) == {}
