@@ -23,8 +23,6 @@ from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import deletes
 
-#: Metrics in one statement, which takes 240 ms.
-_BATCH = 100
 _TIMEOUT = 300
 
 
@@ -145,7 +143,7 @@ def _remove(
         "Removing", sum(map(len, doomed.values())), "series"
     ) as advance:
         for bucket, ids in doomed.items():
-            for batch in utils.grouper(ids, _BATCH):
+            for batch in utils.grouper(ids, deletes.METRICS_PER_DELETE):
                 owned = listing.known(deployment.indexer, batch)
                 orphans = [id_ for id_ in batch if id_ not in owned]
                 if orphans:

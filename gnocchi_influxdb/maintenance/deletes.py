@@ -12,7 +12,7 @@
 """Deleting the points, windows and names of metrics.
 
 Gnocchi's janitor deletes metrics one by one. For InfluxDB a DELETE of a
-hundred metrics costs about as much as three DELETEs of one metric. So when
+thousand metrics costs less than two DELETEs of one metric. So when
 Gnocchi asks for one, the points of others that wait in the indexer are deleted
 with it. Gnocchi asks for each of these later, before it forgets the metric.
 After a crash it asks again, and to delete twice is harmless.
@@ -37,9 +37,10 @@ from gnocchi_influxdb.wire import influxql, influxql_rows
 
 LOG = daiquiri.getLogger(__name__)
 
-#: Metrics in one statement. On a busy server with 400,000 series in its write
-#: cache such a statement takes 5 s; with a single metric it takes 2 s.
-METRICS_PER_DELETE = 250
+#: Metrics in one statement. Each goes over all that InfluxDB has in its write
+#: cache: with 600,000 series there (100,000 metrics, 6 shards) one takes 0.8 s
+#: for a single metric, 1.0 s for 250, 1.2 s for 1,000 and 2.4 s for 2,500.
+METRICS_PER_DELETE = 1000
 
 # Metrics to list at a time; the janitor takes as many by default.
 _LOOK_AHEAD = 10000
