@@ -29,6 +29,7 @@ import servers
 from gnocchi import archive_policy, indexer, service
 from gnocchi.tests import utils
 
+from benchmarks.harness import machine
 from gnocchi_influxdb import opts, schema
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from gnocchi_influxdb.storage import InfluxDBStorage
@@ -76,17 +77,6 @@ def _write(driver: InfluxDBStorage, policy: Any, number: int) -> None:
             driver._writer.write(one)
 
 
-def _influxd(server: Any) -> psutil.Process | None:
-    port = int(server.url.rpartition(":")[2])
-    for connection in psutil.net_connections("tcp"):
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and connection.laddr.port == port
-        ):
-            return psutil.Process(connection.pid)
-    return None
-
-
 def _seconds(process: psutil.Process | None) -> float:
     """Processor time that a process has taken."""
     if process is None:
@@ -110,7 +100,7 @@ def main() -> None:
         driver = _driver(server)
         _write(driver, policy, arguments.metrics)
         downsampler = Downsampler(driver.buckets, driver.conf)
-        both = psutil.Process(), _influxd(server)
+        both = psutil.Process(), *machine.listeners(server.url)
         for target in driver.buckets.downsampled(policy):
             began, before = time.monotonic(), [*map(_seconds, both)]
             slices = len([*downsampler.downsample(policy, target)])

@@ -16,6 +16,8 @@ import os
 import pathlib
 import platform
 import tempfile
+import urllib.parse
+from collections.abc import Iterable
 from typing import Any
 
 import psutil
@@ -61,6 +63,29 @@ def _file_system(directory: pathlib.Path) -> str:
     while path not in mounts and path != path.parent:
         path = path.parent
     return str(mounts.get(path, "unknown"))
+
+
+def listeners(url: str) -> list[psutil.Process]:
+    """The processes that listen on the port of a URL."""
+    port = urllib.parse.urlsplit(url).port
+    pids = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.port == port
+        and connection.pid
+    }
+    return [psutil.Process(pid) for pid in sorted(pids)]
+
+
+def memory(processes: Iterable[psutil.Process]) -> float:
+    """Resident memory of processes and their children, MiB."""
+    family = {
+        relative
+        for one in processes
+        for relative in (one, *one.children(recursive=True))
+    }
+    return float(sum(one.memory_info().rss for one in family)) / 2**20
 
 
 def postgresql_version(indexer: Any) -> str:

@@ -211,6 +211,14 @@ class Target:
             self._apis[parallel_operations] = started.url
         return self._apis[parallel_operations]
 
+    def start_metricd(self) -> int | None:
+        """Run a gnocchi-metricd until the target is closed; its pid."""
+        return self._gnocchi.start_metricd(self._exits)
+
+    def expunge(self, number: int) -> None:
+        """Do what Gnocchi's janitor does with so many deleted metrics."""
+        self._chef.expunge_metrics(number, sync=True)
+
     @contextlib.contextmanager
     def metricd(self) -> Iterator[None]:
         """Run a gnocchi-metricd while the context lasts.

@@ -141,11 +141,13 @@ class Gnocchi:
             self._api, self.url = api, url
             return
 
-    def start_metricd(self, exits: contextlib.ExitStack) -> None:
+    def start_metricd(self, exits: contextlib.ExitStack) -> int | None:
+        """Start gnocchi-metricd; its process id."""
         metricd = self._process("gnocchi-metricd")
         exits.callback(metricd.stop)
         metricd.start()
         self._metricd = metricd
+        return metricd.pid
 
     def require_running(self) -> None:
         """Check that all processes still run.
