@@ -11,10 +11,13 @@
 # under the License.
 """Buckets of InfluxDB 2.x."""
 
+import shlex
+
 import daiquiri
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets.policy import Bucket, PolicyBucket, spelled
+from gnocchi_influxdb.client import control_plane
 from gnocchi_influxdb.client.client import Client
 
 LOG = daiquiri.getLogger(__name__)
@@ -96,10 +99,12 @@ class BucketAPI:
     def to_make(self, wanted: PolicyBucket) -> str:
         """The command that makes a bucket by hand."""
         return (
-            f"influx bucket create --org {self._client.org} --name"
-            f" {wanted.name} --retention {wanted.retention}s"
-            f" --shard-group-duration {wanted.shard_duration}s; and let the"
-            " token read and write it"
+            f"influx bucket create --org {shlex.quote(self._client.org)}"
+            f" --name {shlex.quote(wanted.name)}"
+            f" --retention {wanted.retention}s"
+            f" --shard-group-duration {wanted.shard_duration}s; if the token"
+            " may not read and write it:"
+            f" {control_plane.to_make_token(self._client.org)}"
         )
 
     def to_change(self, found: Bucket, wanted: PolicyBucket) -> str:
@@ -113,7 +118,8 @@ class BucketAPI:
     def to_clear(self, found: Bucket, start: str, stop: str) -> str:
         """The command that deletes a shard of a bucket by hand."""
         return (
-            f"influx delete --org {self._client.org} --bucket {found.name}"
+            f"influx delete --org {shlex.quote(self._client.org)}"
+            f" --bucket {shlex.quote(found.name)}"
             f" --start {start} --stop {stop} --predicate '_measurement="
             f'"{schema.MEASUREMENT}"\''
         )

@@ -18,6 +18,7 @@ back, a day later: the queue may still hold measures of that time.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 
 import daiquiri
@@ -120,7 +121,7 @@ class Overdue:
             " downsample --policy %s",
             wanted.policy,
             late // 3600,
-            wanted.policy,
+            shlex.quote(wanted.policy),
         )
         now = self._clock.now_ns()
         # Older ones have expired, or wait in Gnocchi's queue if no window of

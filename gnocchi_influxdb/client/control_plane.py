@@ -16,6 +16,7 @@ That library builds the requests and reads the answers; this package's own
 """
 
 import functools
+import shlex
 import types
 import urllib.parse
 from collections.abc import Callable
@@ -26,6 +27,16 @@ from gnocchi_influxdb.client import errors, transport
 
 if TYPE_CHECKING:
     import influxdb_client
+
+
+def to_make_token(org: str) -> str:
+    """What to do about a token that lacks a right, on InfluxDB 2.x."""
+    return (
+        "rights of a token can't be changed; make another one with: influx"
+        f" auth create --org {shlex.quote(org)} --read-buckets"
+        " --write-buckets --read-orgs; then set [storage] influxdb_token and"
+        " restart Gnocchi"
+    )
 
 
 class ControlPlane:
@@ -133,7 +144,7 @@ class ControlPlane:
             f" organization {self._org!r} of InfluxDB at {self._url}, and"
             " sees no bucket of it from which to learn its id. A right to"
             " read `orgs` does, or any bucket that the token may read: influx"
-            f" bucket create --org {self._org} --name gnocchi"
+            f" bucket create --org {shlex.quote(self._org)} --name gnocchi"
         )
 
     def require_influxql(self) -> None:

@@ -11,6 +11,7 @@
 # under the License.
 """What gnocchi-upgrade checks: the server, its release, the token."""
 
+import shlex
 from typing import Any
 
 import daiquiri
@@ -60,7 +61,7 @@ def _check_2x(client: Client, conf: Any, server: Server) -> None:
     if not conf.influxdb_token:
         raise exceptions.ConfigurationError(
             "[storage] influxdb_token is not set; make a token with: influx"
-            f" auth create --org {client.org} --read-buckets"
+            f" auth create --org {shlex.quote(client.org)} --read-buckets"
             " --write-buckets --read-orgs"
         )
     client.control.org_id()

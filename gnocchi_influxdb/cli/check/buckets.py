@@ -14,6 +14,7 @@
 Each function yields findings, and raises InfluxDBError if it can't find out.
 """
 
+import shlex
 import socket
 import statistics
 import time
@@ -167,7 +168,8 @@ def overdue(known: Buckets, policy: Any, slack: int) -> Findings:
         ""
         if level is Level.OK
         else "start gnocchi-metricd, with [incoming] driver = influxdb, or"
-        f" run: gnocchi-influxdb downsample --policy {policy.name}",
+        " run: gnocchi-influxdb downsample --policy"
+        f" {shlex.quote(policy.name)}",
     )
 
 
