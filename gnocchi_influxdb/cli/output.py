@@ -24,14 +24,23 @@ from rich.text import Text
 #: Seconds between two lines of progress where there is no terminal.
 _LINE_EVERY = 30.0
 
-format_option = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to show the result on stdout.",
-)
+
+def options(nagios: bool = False) -> Callable[[Any], Any]:
+    """The option that says how to show the result.
+
+    :param nagios: whether it may be shown to Nagios.
+    """
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "json", *["nagios"] * nagios]),
+        default="table",
+        show_default=True,
+        help="How to show the result on stdout.",
+    )
+
+
+format_option = options()
 
 
 class Failure(click.ClickException):
@@ -70,6 +79,12 @@ def number(value: float | None, unit: str = "") -> str:
         return "-"
     text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
     return f"{text} {unit}".rstrip()
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: `1 metric`, `2 metrics`, `1,000 series`."""
+    plural = number != 1 and not noun.endswith("s")
+    return f"{number:,} {noun}{'s' if plural else ''}"
 
 
 def size(value: int | None) -> str:

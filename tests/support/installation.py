@@ -20,7 +20,7 @@ import sys
 import uuid
 
 import numpy
-from gnocchi import archive_policy, indexer, service, storage
+from gnocchi import archive_policy, incoming, indexer, service, storage
 from gnocchi.indexer import sqlalchemy
 from gnocchi.tests import utils
 
@@ -55,7 +55,7 @@ class Installation:
             **options,
         }
         self.write_configuration()
-        self.conf = self._conf()
+        self.conf = self._conf(self.path)
         self.indexer = indexer.get_driver(self.conf)
         self.indexer.upgrade()
 
@@ -72,11 +72,11 @@ class Installation:
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    def _conf(self):
+    def _conf(self, path):
         conf = service.prepare_service(
             [],
             conf=utils.prepare_conf(),
-            default_config_files=[str(self.path)],
+            default_config_files=[str(path)],
             skip_log_opts=True,
         )
         opts.register(conf.storage)
@@ -87,6 +87,12 @@ class Installation:
         self.conf.set_override("driver", name, "storage")
         driver = storage.get_driver(self.conf)
         driver.upgrade()
+        return driver
+
+    def queue(self, conf=None):
+        """The queue that Gnocchi has by a configuration, made ready."""
+        driver = incoming.get_driver(self._conf(conf or self.path)).queue
+        driver.upgrade(8)
         return driver
 
     def policy(self, name, *definition, methods=("mean",), back_window=0):

@@ -11,29 +11,35 @@
 # under the License.
 """gnocchi-influxdb check"""
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.check import buckets as bucket_checks
+from gnocchi_influxdb.cli.check import findings, probe, report
+from gnocchi_influxdb.cli.check import queue as queue_checks
 from gnocchi_influxdb.cli.check import server as checks
-from gnocchi_influxdb.cli.check.server import Finding, Level
+from gnocchi_influxdb.cli.check.findings import Finding, Findings, Level
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.indexer import listing
 
-_COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+# Cures of failures that are not InfluxDB's, by subject.
+_CURES = {
+    "configuration": "see --config-file, and Gnocchi's documentation",
+    "indexer": "see [indexer] url, and whether the database runs",
+    "metricd": "see [DEFAULT] coordination_url, and whether that service runs",
+    "queue": "see [incoming] in gnocchi.conf, whether that service runs, and"
+    " run this as Gnocchi's user",
+}
 
 
 @click.command()
-@output.format_option
+@output.options(nagios=True)
 @click.option(
     "--latency",
     type=click.FloatRange(min=0),
-    default=bucket_checks.LATENCY_WARN,
+    default=probe.LATENCY_WARN,
     show_default=True,
     metavar="SECONDS",
     help="Warn of queries that take longer.",
@@ -42,94 +48,98 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 def check(ctx: click.Context, format_: str, latency: float) -> None:
     """Find out whether Gnocchi can work with its InfluxDB.
 
-    Options, server, version, open files, rights of the token, clocks, the
-    buckets of each archive policy and their retention, a probe that is
-    written, read and deleted, and how long a query takes. Each line that is
-    not OK says what to do.
+    Options, the queue and gnocchi-metricd, server, version, limits, open
+    files, rights of the token, clocks, the buckets of each archive policy and
+    their retention, points ahead of the clock, a probe that is written, read
+    and deleted, and how long a query takes. Each line that is not OK says what
+    to do.
 
-    Exit status, for monitoring: 0, all is OK; 1, a WARN; 2, a FAIL.
+    Exit status, for monitoring: 0, all is OK; 1, a WARN; 2, a FAIL. With
+    --format nagios the first line has numbers to draw.
     """
-    findings: list[Finding] = []
-
-    def found(finding: Finding) -> None:
-        findings.append(finding)
-        if format_ == "table":
-            _show(finding)
-
-    _Check(ctx.obj, latency, found).run()
-    worst = max(finding.level for finding in findings)
-    if format_ == "json":
-        output.show_json(
-            {
-                "status": worst.name,
-                "checks": [
-                    {**finding._asdict(), "level": finding.level.name}
-                    for finding in findings
-                ],
-            }
-        )
-    ctx.exit(int(worst))
-
-
-def _show(finding: Finding) -> None:
-    level = click.style(f"{finding.level.name:<5}", fg=_COLOURS[finding.level])
-    click.echo(f"{level} {finding.subject}: {finding.text}")
-    if finding.cure:
-        click.echo(f"      -> {finding.cure}")
+    found = _Check(ctx.obj, latency).run()
+    ctx.exit(int(report.show(found, format_)))
 
 
 class _Check:
-    def __init__(
-        self,
-        deployment: Deployment,
-        latency: float,
-        found: Callable[[Finding], None],
-    ) -> None:
+    """Makes all checks.
+
+    :param latency: seconds that a query may take.
+    """
+
+    def __init__(self, deployment: Deployment, latency: float) -> None:
         self._deployment = deployment
         self._latency = latency
-        self._found = found
+        self._found: list[Finding] = []
+        self._influxdb: client.Client | None = None
 
-    def run(self) -> None:
-        conf = None
+    def run(self) -> list[Finding]:
+        """Make them.
 
-        def configuration() -> checks.Findings:
-            nonlocal conf
+        :return: what was found, never empty.
+        """
+        if self._try("configuration", self._configuration()):
+            used = self._indexer()
+            self._queue()
             conf = self._deployment.conf
-            yield from checks.options(conf)
+            # Nobody wants to wait for repetitions here.
+            influxdb = client.Client(conf.storage, max_retries=0)
+            self._influxdb = influxdb
+            if self._try("server", checks.server(influxdb)) and self._try(
+                "token", checks.token(influxdb, conf.storage)
+            ):
+                self._rest(influxdb, used)
+        return self._found
 
-        self._try("configuration", configuration())
-        if conf is None:
-            return
-        counts: dict[tuple[str, str], int] = {}
-        policies: list[Any] = []
+    def _configuration(self) -> Findings:
+        yield from checks.options(self._deployment.conf)
 
-        def indexer() -> checks.Findings:
+    def _indexer(self) -> set[str] | None:
+        """Names of policies that have metrics, None if that is not known."""
+        used: set[str] = set()
+
+        def look() -> Findings:
             yield from checks.indexer(self._deployment.indexer)
-            policies.extend(self._deployment.policies)
-            counts.update(listing.count(self._deployment.indexer))
+            counts = listing.count(self._deployment.indexer)
+            used.update(p for p, s in counts if s == listing.ACTIVE)
 
-        self._try("indexer", indexer())
-        # Nobody wants to wait for repetitions here.
-        influxdb = client.Client(conf.storage, max_retries=0)
-        if self._try("server", checks.server(influxdb)):
-            self._rest(influxdb, policies, counts)
+        return used if self._try("indexer", look()) else None
 
-    def _rest(
-        self,
-        influxdb: client.Client,
-        policies: list[Any],
-        counts: dict[tuple[str, str], int],
-    ) -> None:
-        storage = self._deployment.conf.storage
-        if not self._try("token", checks.token(influxdb, storage)):
-            return
+    def _queue(self) -> None:
+        conf = self._deployment.conf
+        number: int | None = None
+
+        def metricd() -> Findings:
+            nonlocal number
+            number = queue_checks.workers(conf)
+            yield from queue_checks.metricd(number)
+
+        def queue() -> Findings:
+            waiting = queue_checks.open_queue(conf)
+            yield from queue_checks.queue(waiting, number)
+
+        self._try("metricd", metricd())
+        self._try("queue", queue())
+
+    def _rest(self, influxdb: client.Client, used: set[str] | None) -> None:
         self._try("files", checks.open_files(influxdb))
-        known = self._deployment.buckets
-        may_make = known.server.may_make()
         self._try("clock", checks.clock(influxdb))
-        incoming = self._deployment.conf.incoming.driver
+        if used is None:
+            return  # Which buckets there should be the indexer knows.
+        try:
+            self._buckets(influxdb, used)
+        except exceptions.UnavailableError as e:
+            # Once, not once for each bucket.
+            self._found.append(self._failure("server", e))
+
+    def _buckets(self, influxdb: client.Client, used: set[str]) -> None:
+        conf = self._deployment.conf
+        known = self._deployment.buckets
+        policies = self._deployment.policies
+        may_make = known.server.may_make()
+        incoming = conf.incoming.driver
         if incoming != "influxdb" and any(map(known.downsampled, policies)):
-            self._found(
+            self._found.append(
                 Finding(
                     Level.WARN,
                     "downsampling",
@@ -138,64 +148,104 @@ class _Check:
                     "let this run: gnocchi-influxdb downsample --forever",
                 )
             )
+        found: list[Finding] = []
         for policy in policies:
-            used = (policy.name, listing.ACTIVE) in counts
             for one in known.of(policy), *known.downsampled(policy):
-                self._try(
+                found += self._look(
                     f"bucket {one.name}",
                     bucket_checks.bucket(
-                        influxdb, known, policy, one, may_make, used
+                        influxdb,
+                        known,
+                        policy,
+                        one,
+                        may_make,
+                        policy.name in used,
                     ),
                 )
-            self._try(
+            found += self._look(
                 f"downsampling {policy.name}",
                 bucket_checks.overdue(
-                    known, policy, storage.influxdb_raw_slack
+                    known, policy, conf.storage.influxdb_raw_slack
                 ),
             )
-        self._probe(influxdb, [known.name(policy) for policy in policies])
-
-    def _probe(self, influxdb: client.Client, names: list[str]) -> None:
-        for name in names:
-            try:
-                influxdb.probe(name)
-            except exceptions.InfluxDBError:
-                continue
-            self._try("probe", bucket_checks.probe_series(influxdb, name))
-            self._try(
-                "latency",
-                bucket_checks.latency(influxdb, name, self._latency),
-            )
-            return
-        self._found(
-            Finding(
-                Level.WARN,
-                "probe",
-                "no bucket to write to yet, so neither a write nor a read"
-                " was tried",
-                "send Gnocchi a measure, then check again",
-            )
+        self._found += findings.joined(found)
+        bad = {
+            finding.subject
+            for finding in found
+            if finding.level is not Level.OK
+        }
+        self._probe(
+            influxdb,
+            [known.name(policy) for policy in policies],
+            bad,
         )
 
-    def _try(self, subject: str, look: checks.Findings) -> bool:
+    def _probe(
+        self, influxdb: client.Client, names: list[str], bad: set[str]
+    ) -> None:
+        """Probe the first bucket that can be used.
+
+        :param bad: what there are other findings about than OK.
+        """
+        for name in names:
+            try:
+                if self._deployment.buckets.find(name) is None:
+                    continue
+                influxdb.probe(name)
+            except exceptions.UnavailableError:
+                raise
+            except exceptions.InfluxDBError:
+                continue
+            self._found += self._look(
+                "probe", probe.probe_series(influxdb, name)
+            )
+            self._found += self._look(
+                "latency", probe.latency(influxdb, name, self._latency)
+            )
+            return
+        if not bad.intersection(f"bucket {name}" for name in names):
+            self._found.append(
+                Finding(
+                    Level.WARN,
+                    "probe",
+                    "no bucket to write to yet, so neither a write nor a read"
+                    " was tried",
+                    "send Gnocchi a measure, then check again",
+                )
+            )
+
+    def _look(self, subject: str, look: Findings) -> list[Finding]:
+        """What is found, the failure to find out among it.
+
+        :raises UnavailableError: InfluxDB is away.
+        """
+        found: list[Finding] = []
+        try:
+            found.extend(look)
+        except exceptions.UnavailableError:
+            raise
+        except Exception as e:
+            # Whatever went wrong, go on with the other checks.
+            found.append(self._failure(subject, e))
+        return found
+
+    def _try(self, subject: str, look: Findings) -> bool:
         """Report the findings.
 
         :return: whether the check could be made.
         """
         try:
             for finding in look:
-                self._found(finding)
+                self._found.append(finding)
         except Exception as e:
             # Whatever went wrong, go on with the other checks.
-            self._failed(subject, e)
+            self._found.append(self._failure(subject, e))
             return False
         return True
 
-    def _failed(self, subject: str, error: Exception) -> None:
-        text, cure = str(error) or type(error).__name__, ""
-        if subject == "indexer":
-            cure = "see [indexer] url, and whether the database runs"
-        elif subject == "configuration":
-            cure = "see --config-file, and Gnocchi's documentation"
-        lines = text.strip().splitlines()
-        self._found(Finding(Level.FAIL, subject, lines[0], cure))
+    def _failure(self, subject: str, error: Exception) -> Finding:
+        text = str(error).strip() or type(error).__name__
+        cure = _CURES.get(subject, "")
+        if not cure and self._influxdb is not None:
+            cure = findings.cure(error, self._influxdb)
+        return Finding(Level.FAIL, subject, text.splitlines()[0], cure)

@@ -14,15 +14,14 @@
 Each function yields findings, and raises InfluxDBError if it can't find out.
 """
 
-import enum
 import time
 import urllib.parse
 import uuid
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import queries
+from gnocchi_influxdb.cli import output, queries
+from gnocchi_influxdb.cli.check.findings import Finding, Findings, Level, Value
 from gnocchi_influxdb.client import client, tls
 from gnocchi_influxdb.indexer import listing
 from gnocchi_influxdb.maintenance import upgrade
@@ -35,29 +34,6 @@ CLOCK_FAIL = 60.0
 
 #: The part of the open files that are allowed from which on it gets narrow.
 FILES_WARN = 0.8
-
-
-class Level(enum.IntEnum):
-    """How bad a finding is. The worst one is the exit status."""
-
-    OK = 0
-    WARN = 1
-    FAIL = 2
-
-
-class Finding(NamedTuple):
-    """One line of the report.
-
-    :ivar cure: what to do about it; empty if nothing.
-    """
-
-    level: Level
-    subject: str
-    text: str
-    cure: str = ""
-
-
-Findings = Iterator[Finding]
 
 
 def options(conf: Any) -> Findings:
@@ -222,6 +198,7 @@ def clock(influxdb: client.Client) -> Findings:
         "clock",
         f"InfluxDB's clock differs by {apart:+.3f} s from this machine's",
         "" if level is Level.OK else "run an NTP client on both machines",
+        (Value("clock", abs(apart), "s", CLOCK_WARN, CLOCK_FAIL),),
     )
 
 
@@ -243,4 +220,9 @@ def indexer(index: Any) -> Findings:
     """Check that the indexer answers."""
     counts = listing.count(index)
     number = sum(n for (_, s), n in counts.items() if s == listing.ACTIVE)
-    yield Finding(Level.OK, "indexer", f"answers, {number:,} metrics")
+    yield Finding(
+        Level.OK,
+        "indexer",
+        f"answers, {output.count(number, 'metric')}",
+        values=(Value("metrics", number),),
+    )

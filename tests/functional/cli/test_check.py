@@ -33,6 +33,7 @@ DAY = 86400
 @pytest.fixture
 def gnocchi(installation):
     installation.policy("low", (30 * 288, 300))
+    installation.queue()
     return installation
 
 
@@ -63,7 +64,10 @@ def test_all_is_well(used):
     assert all(line.startswith("OK ") for line in lines), out
     subjects = {line.split()[1].rstrip(":") for line in lines}
     # A 2.x does not say how many it has.
+    assert lines[0].startswith("OK    check: all is well")
     assert subjects - {"files"} == {
+        "check",
+        "queue",
         "drivers",
         "transport",
         "indexer",
