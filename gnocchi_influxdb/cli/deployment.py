@@ -20,9 +20,10 @@ from typing import Any
 from gnocchi import service
 from stevedore import driver
 
-from gnocchi_influxdb import opts
-from gnocchi_influxdb.buckets import manager
-from gnocchi_influxdb.client import client
+from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb.buckets import manager, visibility
+from gnocchi_influxdb.buckets.manager import Bucket
+from gnocchi_influxdb.client import client, control_plane
 
 
 class Deployment:
@@ -91,6 +92,43 @@ class Deployment:
     def buckets(self) -> manager.Buckets:
         """The buckets of the archive policies."""
         return manager.Buckets(self.client, self.conf.storage)
+
+    def find(self, bucket: str) -> Bucket | None:
+        """The bucket of that name, None if it is not there.
+
+        :raises ForbiddenError: the token may not read it.
+        """
+        found = self.buckets.find(bucket)
+        if (
+            found is None
+            and self.client.capabilities.hides
+            and visibility.takes_writes(self.client, bucket)
+        ):
+            raise exceptions.ForbiddenError(
+                f"The token in [storage] influxdb_token may not read bucket"
+                f" {bucket!r} of InfluxDB at {self.client.url};"
+                f" {control_plane.to_make_token(self.client.org)}"
+            )
+        return found
+
+    def find_all(self) -> dict[str, list[Bucket | None]]:
+        """The buckets of each archive policy, see `Buckets.names`.
+
+        :return: by name of the policy; None is not there.
+        :raises AccessError: the token may not read one, or sees nothing.
+        """
+        found = {
+            str(policy.name): [
+                self.find(name) for name in self.buckets.names(policy)
+            ]
+            for policy in self.policies
+        }
+        if self.client.capabilities.hides and not any(
+            any(buckets) for buckets in found.values()
+        ):
+            # Nothing is stored yet, or a token of another organization.
+            self.client.control.org_id()
+        return found
 
     def be_patient(self, seconds: int) -> None:
         """Raise influxdb_timeout to at least `seconds`.

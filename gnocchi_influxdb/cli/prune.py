@@ -115,12 +115,11 @@ def prune(
 
 def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
     stored: list[dict[str, set[uuid.UUID]]] = []
-    for policy in deployment.policies:
+    for buckets in deployment.find_all().values():
         of_policy = {}
-        for bucket in deployment.buckets.names(policy):
-            if deployment.buckets.find(bucket) is not None:
-                found = series.find(deployment.client, bucket)
-                of_policy[bucket] = found.ids | found.beside
+        for bucket in filter(None, buckets):
+            found = series.find(deployment.client, bucket.name)
+            of_policy[bucket.name] = found.ids | found.beside
         stored.append(of_policy)
     # The series first, then the metrics: a metric is in the indexer before it
     # has points.

@@ -183,10 +183,7 @@ class _StatusReader:
 
     def rows(self) -> list[_PolicyStatus]:
         known = self._deployment.buckets
-        found = {
-            policy.name: [known.find(name) for name in known.names(policy)]
-            for policy in self._deployment.policies
-        }
+        found = self._deployment.find_all()
         # The series first: a metric is in the indexer before its first point
         # is in InfluxDB, so a new metric does not look like an orphan.
         stored = {

@@ -56,7 +56,7 @@ class ControlPlane:
         self._url = url
         self._org = org
         self._request = request
-        self._is_only_org: bool | None = None
+        self._no_influxql: str | None = None
 
     def health(self) -> "influxdb_client.HealthCheck":
         """`status` ("pass" is good) and `message` of the server.
@@ -156,21 +156,28 @@ class ControlPlane:
 
         :raises ConfigurationError: it may be another one.
         """
-        if self._is_only_org is None:
-            seen = {org.name for org in self._organizations()}
-            try:
-                self.org_id()
-            except exceptions.AccessError:
-                self._is_only_org = False
-            else:
-                self._is_only_org = seen <= {self._org}
-        if not self._is_only_org:
+        if self._no_influxql is None:
+            self._no_influxql = self._why_no_influxql()
+        if self._no_influxql:
             raise exceptions.ConfigurationError(
-                "InfluxQL asks the organization that a token was made in, and"
-                " the one in [storage] influxdb_token sees others than"
-                f" {self._org!r}, too. A token of that organization alone"
-                " lets it be used"
+                "InfluxQL asks the organization that a token was made in."
+                f" {self._no_influxql}"
             )
+
+    def _why_no_influxql(self) -> str:
+        """Why it may ask another organization; empty if it does not."""
+        seen = {org.name for org in self._organizations()}
+        try:
+            self.org_id()
+        except exceptions.AccessError as e:
+            return str(e)
+        if seen <= {self._org}:
+            return ""
+        return (
+            "The one in [storage] influxdb_token sees others than"
+            f" {self._org!r}, too. A token of that organization alone lets it"
+            " be used"
+        )
 
     def _organizations(
         self, **query: str

@@ -49,7 +49,7 @@ def bucket(
     if found is None:
         if visibility.takes_writes(influxdb, name):
             yield Finding(
-                Level.WARN,
+                Level.FAIL,
                 subject,
                 "may be written to, but the token may not read it, so nothing"
                 " can be answered from it",

@@ -247,5 +247,6 @@ class _Check:
         text = str(error).strip() or type(error).__name__
         cure = _CURES.get(subject, "")
         if not cure and self._influxdb is not None:
-            cure = findings.cure(error, self._influxdb)
+            storage = self._deployment.conf.storage
+            cure = findings.cure(error, self._influxdb, storage)
         return Finding(Level.FAIL, subject, text.splitlines()[0], cure)

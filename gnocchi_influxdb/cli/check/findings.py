@@ -13,7 +13,7 @@
 
 import enum
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.client import control_plane
@@ -103,8 +103,11 @@ def to_make_token(influxdb: Client) -> str:
     )
 
 
-def cure(error: Exception, influxdb: Client) -> str:
-    """What to do about an error of InfluxDB."""
+def cure(error: Exception, influxdb: Client, conf: Any) -> str:
+    """What to do about an error of InfluxDB.
+
+    :param conf: the group of options that the client was made with.
+    """
     if isinstance(error, exceptions.UnavailableError):
         return (
             f"see whether influxd runs at {influxdb.url} ([storage]"
@@ -123,6 +126,8 @@ def cure(error: Exception, influxdb: Client) -> str:
     if isinstance(
         error, (exceptions.ConfigurationError, exceptions.ResponseError)
     ):
+        if influxdb.capabilities.tokens and not conf.influxdb_token:
+            return control_plane.to_make_token(influxdb.org)
         return "correct [storage] in gnocchi.conf, and restart Gnocchi"
     if isinstance(error, exceptions.InfluxDBError):
         return f"see the log of InfluxDB at {influxdb.url}"

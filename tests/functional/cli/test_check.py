@@ -229,6 +229,135 @@ def test_token_without_a_right_that_is_needed(used):
     assert level(found, f"bucket {name}") != "OK"
 
 
+@pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
+@pytest.mark.parametrize("what", ["read", "write"])
+def test_token_that_may_only_read_or_only_write(used, what):
+    """The cause is said once, and nobody is told to send a measure."""
+    for number in range(7):
+        used.policy(f"more{number}", (60, 60))
+        make_bucket(used.server, f"{used.prefix}more{number}")
+    conf = with_rights(used, (what, "buckets"))
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    (line,) = [c for c in found["checks"] if "bucket" in c["subject"]]
+    assert line["level"] == "FAIL"
+    assert line["subject"] == "8 buckets"
+    refused = {"read": "write to", "write": "read"}[what]
+    assert f"may not {refused} it" in line["text"]
+    assert f"({used.prefix}low, {used.prefix}more0, " in line["text"]
+    # The rights of a token can't be changed.
+    assert "influx auth create --org" in line["cure"]
+    assert of(found, "probe") == []
+    assert "sees others than" not in str(found)
+
+
+def test_each_failure_has_a_cure(used):
+    for options in (
+        {"influxdb_url": "http://127.0.0.1:1"},
+        {"influxdb_url": f"{used.server.url}/not/there"},
+        {"influxdb_token": "nobody:nothing"},
+        {"influxdb_org": "nobody"},
+    ):
+        conf = used.write_configuration(used.directory / "x.conf", **options)
+        _, found = used.json("check", conf=conf)
+        failed = [c for c in found["checks"] if c["level"] != "OK"]
+        # An organization is no matter for a 1.x.
+        assert failed or used.server.release == 1
+        assert [c for c in failed if not c["cure"]] == []
+
+
+@pytest.mark.only_2x("a 1.x has no organizations")
+def test_commands_can_be_copied(used):
+    org = "Ops & Co"
+    conf = used.write_configuration(
+        used.directory / "org.conf", influxdb_org=org, influxdb_token=""
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    (line,) = of(found, "token")
+    for said in line["text"], line["cure"]:
+        assert "influx auth create --org 'Ops & Co' --read-buckets" in said
+
+
+def test_database_that_dies(used):
+    """Which buckets there should be is not known then; they are not missed."""
+    url, used.url = used.url, "postgresql://nobody@127.0.0.1:1/none"
+    conf = used.write_configuration(used.directory / "away.conf")
+    used.url = url
+
+    _, found = used.json("check", conf=conf)
+
+    assert of(found, "probe") == []
+    assert "send Gnocchi a measure" not in str(found)
+
+
+def test_server_that_dies_meanwhile(used, between):
+    """It is said once, whatever the number of buckets."""
+    for number in range(7):
+        used.policy(f"more{number}", (60, 60))
+
+    def before(request):
+        return (
+            proxy.answer("503 Service Unavailable", b"")
+            if "buckets" in request.path or "more" in request.path
+            else request
+        )
+
+    between.before = before
+    conf = used.write_configuration(
+        used.directory / "between.conf", influxdb_url=between.url
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 2
+    failed = [c for c in found["checks"] if c["level"] == "FAIL"]
+    assert len(failed) == 1
+    assert "send Gnocchi a measure" not in str(found)
+
+
+def test_for_people_the_first_line_says_it_all(used):
+    conf = used.write_configuration(
+        used.directory / "token.conf", influxdb_token="nobody:nothing"
+    )
+
+    _, out, _ = used.run("check", conf=conf)
+
+    first, *lines = out.splitlines()
+    assert first.startswith("FAIL  check: 1 FAIL, ")
+    assert first.endswith(" OK: token")
+    assert lines[0].startswith("OK    drivers: ")
+
+
+def test_for_nagios(used):
+    status, out, err = used.run("check", "--format=nagios")
+
+    assert (status, err) == (0, "")
+    said, numbers = out.strip().split(" | ")
+    assert said.startswith("GNOCCHI-INFLUXDB OK: all is well")
+    values = dict(one.split("=") for one in numbers.split())
+    assert values["queue"] == "0"
+    assert values["queue_age"] == "0s;300;3600"
+    assert values["metrics"] == "1"
+    assert values["latency"].endswith("s;1")
+    assert values["clock"].endswith("s;2;60")
+
+    id_, _, shards = bucket(used.server, used.prefix + "low")
+    change_bucket(used.server, id_, 7 * DAY, shards)
+    status, out, _ = used.run("check", "--format=nagios")
+
+    assert status == 1
+    first, *more = out.splitlines()
+    assert first.startswith("GNOCCHI-INFLUXDB WARNING: 1 WARN, ")
+    assert "keeps points for 7 d" in first
+    assert out.count("|") == 1
+    assert more[0].startswith(f"WARN bucket {used.prefix}low")
+
+
 def test_values_of_another_type(gnocchi):
     name = gnocchi.prefix + "low"
     make_bucket(gnocchi.server, name, 30 * DAY + 300, DAY)
@@ -425,7 +554,7 @@ def test_bucket_of_windows_absent_or_hidden(two):
     more = ("write", "buckets", bucket(two.server, windows)[0])
     _, found = two.json("check", conf=with_rights(two, *rights, more))
     (line,) = of(found, f"bucket {windows}")
-    assert line["level"] == "WARN"
+    assert line["level"] == "FAIL"
     assert "may not read it" in line["text"]
     delete_bucket(two.server, windows)
     status, found = two.json("check", conf=with_rights(two, *rights))

@@ -21,6 +21,7 @@ from tests.support import proxy
 from tests.support.by_hand import (
     bucket,
     make_bucket,
+    make_token,
     select,
     stored,
     write_lines,
@@ -184,6 +185,24 @@ def test_server_away(gnocchi):
 
     assert (status, out) == (2, "")
     assert "influxdb_url" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
+@pytest.mark.parametrize("command", ["status", "prune"])
+@pytest.mark.parametrize("rights", [[("write", "buckets")], []])
+def test_token_that_may_not_read(gnocchi, driver, command, rights):
+    fill(gnocchi, driver, 1, {recent(60): 1})
+    rights = [*rights, ("read", "telegrafs")]
+    conf = gnocchi.write_configuration(
+        gnocchi.directory / "token.conf",
+        influxdb_token=make_token(gnocchi.server, *rights),
+    )
+
+    status, out, err = gnocchi.run(command, conf=conf)
+
+    assert (status, out) == (2, "")
+    assert "may not read" in err
     assert "Traceback" not in err
 
 
