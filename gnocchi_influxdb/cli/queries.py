@@ -24,6 +24,7 @@ from gnocchi_influxdb.schema import (
     AGGREGATES,
     FIELD,
     MARKS,
+    MAX_TIME,
     MEASUREMENT,
     NAMES,
     TAG,
@@ -80,6 +81,19 @@ def first(start: int, stop: int) -> str:
 def last(start: int, stop: int) -> str:
     """Statement for the newest point from `start` and before `stop`, ns."""
     return _select("last", start, stop)
+
+
+def oldest_of(measurement: str) -> str:
+    """Statement for the row with the oldest time of a measurement."""
+    return f'SELECT * FROM "{measurement}" LIMIT 1'  # noqa: S608
+
+
+def newest_since(start: int) -> str:
+    """Statement for the newest point since a time (ns), and its metric."""
+    return (
+        f'SELECT last("{FIELD}"), "{TAG}" FROM "{MEASUREMENT}"'  # noqa: S608
+        f" WHERE time >= {start:d} AND time < {MAX_TIME:d}"
+    )
 
 
 def _select(function: str, start: int, stop: int) -> str:

@@ -94,14 +94,19 @@ class _Check:
     def _configuration(self) -> Findings:
         yield from checks.options(self._deployment.conf)
 
-    def _indexer(self) -> set[str] | None:
-        """Names of policies that have metrics, None if that is not known."""
-        used: set[str] = set()
+    def _indexer(self) -> dict[str, int] | None:
+        """How many metrics the policies that are used have, by name.
+
+        :return: None: that is not known.
+        """
+        used: dict[str, int] = {}
 
         def look() -> Findings:
             yield from checks.indexer(self._deployment.indexer)
             counts = listing.count(self._deployment.indexer)
-            used.update(p for p, s in counts if s == listing.ACTIVE)
+            used.update(
+                {p: n for (p, s), n in counts.items() if s == listing.ACTIVE}
+            )
 
         return used if self._try("indexer", look()) else None
 
@@ -121,7 +126,9 @@ class _Check:
         self._try("metricd", metricd())
         self._try("queue", queue())
 
-    def _rest(self, influxdb: client.Client, used: set[str] | None) -> None:
+    def _rest(
+        self, influxdb: client.Client, used: dict[str, int] | None
+    ) -> None:
         self._try("files", checks.open_files(influxdb))
         self._try("clock", checks.clock(influxdb))
         if used is None:
@@ -132,7 +139,7 @@ class _Check:
             # Once, not once for each bucket.
             self._found.append(self._failure("server", e))
 
-    def _buckets(self, influxdb: client.Client, used: set[str]) -> None:
+    def _buckets(self, influxdb: client.Client, used: dict[str, int]) -> None:
         conf = self._deployment.conf
         known = self._deployment.buckets
         policies = self._deployment.policies
@@ -162,6 +169,12 @@ class _Check:
                         policy.name in used,
                     ),
                 )
+            found += self._look(
+                f"bucket {known.name(policy)}",
+                bucket_checks.ahead(
+                    influxdb, known, policy, used.get(policy.name, 0)
+                ),
+            )
             found += self._look(
                 f"downsampling {policy.name}",
                 bucket_checks.overdue(

@@ -11,6 +11,8 @@
 # under the License.
 """gnocchi-influxdb check, as a monitoring system runs it."""
 
+import time
+
 import pytest
 from servers import api
 
@@ -25,7 +27,7 @@ from tests.support.by_hand import (
     stored_count,
     write_lines,
 )
-from tests.support.samples import recent, write
+from tests.support.samples import NS, recent, write
 
 DAY = 86400
 
@@ -119,6 +121,64 @@ def test_retention_too_short(used):
         assert f"DURATION {wanted}s SHARD DURATION" in line["cure"]
     else:
         assert f"--id {id_} --retention {wanted}s" in line["cure"]
+
+
+@pytest.mark.parametrize("holds", ["points", "windows"])
+def test_what_is_about_to_be_deleted(gnocchi, holds):
+    """InfluxDB deletes before the driver looks again."""
+    gnocchi.policy("two", (15 * 1440, 60), (720, 3600))
+    metric = gnocchi.metric("two")
+    oldest = recent(10 * DAY)
+    write(
+        gnocchi.storage("influxdb"),
+        {metric: {oldest: 1, recent(3600 * 3): 1}},
+        gnocchi.indexer,
+    )
+    gnocchi.run("downsample")
+    name = gnocchi.prefix + {"points": "two", "windows": "two@3600s"}[holds]
+    id_, wanted, shards = bucket(gnocchi.server, name)
+    change_bucket(gnocchi.server, id_, 7 * DAY, shards)
+
+    status, found = gnocchi.json("check")
+
+    assert status == 2
+    (line,) = of(found, f"bucket {name}")
+    assert line["level"] == "FAIL"
+    if holds == "windows":
+        oldest -= oldest % (3600 * NS)
+    dates = [
+        time.strftime("%Y-%m-%dT%H:", time.gmtime(ns // NS))
+        for ns in (oldest, recent(7 * DAY))
+    ]
+    assert f"about to delete {holds} from {dates[0]}" in line["text"]
+    assert f" to {dates[1]}" in line["text"]
+    assert line["cure"].startswith("run now, to keep them: ")
+    assert f"{wanted}s" in line["cure"]
+
+
+def test_points_ahead_of_the_clock(used):
+    name = used.prefix + "low"
+    metric = used.metric("low")
+    _, found = used.json("check")
+    assert level(found, f"bucket {name}") == "OK"
+    at = recent(-40 * DAY) // NS * NS
+    write_lines(
+        used.server, name, f"measure,metric={metric.id} value=1 {at}\n"
+    )
+
+    status, found = used.json("check")
+
+    assert status == 1
+    (line,) = [c for c in of(found, f"bucket {name}") if c["level"] != "OK"]
+    assert line["level"] == "WARN"
+    assert f"of metric {metric.id}" in line["text"]
+    said = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // NS))
+    assert f"the newest of {said}" in line["text"]
+    if used.server.release == 1:
+        assert 'DELETE FROM "measure" WHERE time >= ' in line["cure"]
+    else:
+        assert f"influx delete --org {used.server.org}" in line["cure"]
+        assert "--stop 2262-04-11T23:47:16Z" in line["cure"]
 
 
 def test_retention_too_long_is_the_operators_choice(used):
