@@ -11,7 +11,9 @@
 # under the License.
 """What gnocchi-upgrade checks: the server, its release, the token."""
 
+import json
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import daiquiri
@@ -25,6 +27,13 @@ LOG = daiquiri.getLogger(__name__)
 
 #: The oldest releases that the driver is tested with.
 OLDEST = {2: (2, 7), 1: (1, 8)}
+
+# By the end of the option's name: what InfluxQL refuses above such a limit.
+_SELECT_LIMITS = {
+    "buckets": "reads of long ranges, which have more windows",
+    "series": "reads, status and downsampling of more metrics at once",
+    "point": "reads of long ranges, status and downsampling of more points",
+}
 
 _SUPPORTED = "InfluxDB 2.7 or a later 2.x, or 1.8 or a later 1.x"
 
@@ -124,11 +133,13 @@ def _check_1x(client: Client, conf: Any, server: Server) -> None:
 
 
 def limits(client: Client) -> list[str]:
-    """Limits in the configuration of a 1.x that Gnocchi may reach.
+    """Limits in the configuration of InfluxDB that Gnocchi may reach.
 
     :return: sentences; empty, too, if the token may not see the
         configuration.
     """
+    if client.capabilities.buckets:
+        return _select_limits("influxql-max-select", _settings_2x(client))
     try:
         found = influxql_rows.series(
             client.influxql("/", influxql.SHOW_DIAGNOSTICS, schema.JSON)
@@ -138,11 +149,12 @@ def limits(client: Client) -> list[str]:
     settings = {
         name: value
         for series in found
-        if series.get("name") in ("config-data", "config-httpd")
+        if series.get("name")
+        in ("config-data", "config-httpd", "config-coordinator")
         for row in series.get("values") or ()
         for name, value in zip(series["columns"], row, strict=True)
     }
-    said = []
+    said = _select_limits("max-select", settings)
     if settings.get("max-row-limit"):
         said.append(
             f"max-row-limit = {settings['max-row-limit']} cuts off answers,"
@@ -161,3 +173,21 @@ def limits(client: Client) -> list[str]:
             if settings.get(limit)
         ]
     return said
+
+
+def _settings_2x(client: Client) -> dict[str, Any]:
+    """The configuration of a 2.x, empty if the token may not see it."""
+    try:
+        found = json.loads(client.get("/api/v2/config"))
+        return dict(found["config"])
+    except (exceptions.InfluxDBError, ValueError, KeyError, TypeError):
+        return {}  # It is for operators' tokens.
+
+
+def _select_limits(prefix: str, settings: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{prefix}-{name} = {limit} lets InfluxQL refuse {what}: they fail,"
+        " or take the slower way over Flux; set it to 0 and restart influxd"
+        for name, what in _SELECT_LIMITS.items()
+        if (limit := settings.get(f"{prefix}-{name}"))
+    ]

@@ -129,6 +129,7 @@ class _Check:
     def _rest(
         self, influxdb: client.Client, used: dict[str, int] | None
     ) -> None:
+        self._try("limits", checks.limits(influxdb))
         self._try("files", checks.open_files(influxdb))
         self._try("clock", checks.clock(influxdb))
         if used is None:

@@ -173,13 +173,17 @@ def token(influxdb: client.Client, conf: Any) -> Findings:
         return
     if not influxdb.capabilities.tokens:
         yield Finding(Level.OK, "token", "is a user and the right password")
-        for limit in upgrade.limits(influxdb):
-            what, _, cure = limit.partition("; ")
-            yield Finding(Level.WARN, "limits", what, cure)
     else:
         yield Finding(
             Level.OK, "token", f"sees the organization {influxdb.org}"
         )
+
+
+def limits(influxdb: client.Client) -> Findings:
+    """Check that no limit in the server's configuration is in the way."""
+    for limit in upgrade.limits(influxdb):
+        what, _, cure = limit.partition("; ")
+        yield Finding(Level.WARN, "limits", what, cure)
 
 
 def clock(influxdb: client.Client) -> Findings:

@@ -11,6 +11,7 @@
 # under the License.
 """gnocchi-influxdb check, as a monitoring system runs it."""
 
+import json
 import time
 
 import pytest
@@ -519,6 +520,45 @@ def test_profiles(used, fresh_influxd, tmp_path):
     assert line["level"] == "WARN"
     assert f"{server.url}/debug/pprof" in line["text"]
     assert "pprof-disabled" in line["cure"]
+
+
+@pytest.mark.parametrize("limit", ["buckets", "series", "point"])
+def test_limits_of_influxql(used, between, limit):
+    """Only an operator's token, and an administrator, see them."""
+    _, found = used.json("check")
+    assert of(found, "limits") == []
+    is_1x = used.server.release == 1
+    name = f"{'' if is_1x else 'influxql-'}max-select-{limit}"
+
+    def after(request, answer):
+        """Such a server's configuration."""
+        if is_1x and b"DIAGNOSTICS" in request.body:
+            old = f'"{name}"'.encode()
+            body = answer.partition(b"\r\n\r\n")[2]
+            found = json.loads(body)
+            for series in found["results"][0]["series"]:
+                if series["name"] == "config-coordinator":
+                    at = series["columns"].index(name)
+                    series["values"][0][at] = 1000
+            assert old in body
+            return proxy.answer("200 OK", json.dumps(found).encode())
+        if request.path == "/api/v2/config":
+            old = f'"{name}": 0'.encode()
+            assert old in answer
+            return answer.replace(old, old[:-1] + b"9")
+        return answer
+
+    between.after = after
+    conf = used.write_configuration(
+        used.directory / "between.conf", influxdb_url=between.url
+    )
+
+    status, found = used.json("check", conf=conf)
+
+    assert status == 1
+    (line,) = of(found, "limits")
+    assert line["text"].startswith(f"{name} = {1000 if is_1x else 9} lets")
+    assert line["cure"] == "set it to 0 and restart influxd"
 
 
 @pytest.mark.only_1x
