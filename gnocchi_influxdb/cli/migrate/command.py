@@ -114,6 +114,8 @@ def migrate(
     storage = deployment.conf.storage
     moving = transfer.Transfer(origin, deployment.buckets, storage, dry_run)
     try:
+        # Before it begins nobody waits for a server that is not there.
+        deployment.client.ping()
         parties = _parties(origin, deployment)
         run = Migration(deployment, workers)
     except exceptions.UnavailableError as e:
@@ -125,7 +127,7 @@ def migrate(
             done = journal.done
         if verifies and not dry_run:
             result = run.verify(
-                verify.Verifier(origin, moving, storage), done, sample
+                verify.Verifier(origin, moving, storage).compare, done, sample
             )
     except KeyboardInterrupt:
         raise Failure(

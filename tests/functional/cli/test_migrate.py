@@ -25,6 +25,7 @@ from servers.redis import redis_server
 
 from gnocchi_influxdb.cli.migrate import coverage, source, transfer
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
+from tests.support import proxy
 from tests.support.by_hand import (
     bucket,
     delete_bucket,
@@ -39,6 +40,7 @@ METRICS = 120
 JOURNAL = "gnocchi-influxdb-migrate.journal"
 ALL = ("--from-driver=file",)
 MINUTE = 60 * NS
+UNAVAILABLE = proxy.answer("503 Service Unavailable", b"{}")
 
 
 @pytest.fixture
@@ -623,6 +625,36 @@ def test_server_away_and_back(gnocchi):
     # The URL is another now, and so the journal.
     status, found = migrate(gnocchi, "--journal=two")
     assert (status, found["metrics_moved"]) == (0, 1)
+
+
+def test_waits_while_the_server_is_away(gnocchi, between):
+    metrics = [gnocchi.metric("low") for _ in range(5)]
+    fill(gnocchi, metrics, [(recent(9), 1.0)], batches=1)
+    conf = gnocchi.write_configuration(
+        gnocchi.directory / "between.conf",
+        influxdb_url=between.url,
+        influxdb_max_retries=0,
+    )
+
+    def away(request):
+        if request.method == "POST" and "/write" in request.path:
+            between.before = lambda _: UNAVAILABLE
+            return UNAVAILABLE
+        return None
+
+    between.before = away
+    process = gnocchi.start("migrate", *ALL, "--verify", conf=conf)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "Waiting for InfluxDB, up to 10 minutes" in line:
+            between.before = None
+    out = process.stdout.read()
+    assert process.wait(60) == 0, said
+    assert "5 metrics moved" in out
+    assert "All that must be equal is equal." in out
+    assert len(said) == 2
+    assert "InfluxDB is back" in said[1]
 
 
 def test_what_was_too_old_needs_another_journal(gnocchi):
