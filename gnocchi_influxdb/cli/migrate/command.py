@@ -123,6 +123,7 @@ def migrate(
     result: verify.Result | None = None
     try:
         with Journal(path, parties, read_only=dry_run) as journal:
+            before = frozenset(journal.losing)
             moved = run.move(moving, journal, dry_run)
             done = journal.done
         if verifies and not dry_run:
@@ -133,7 +134,7 @@ def migrate(
         raise Failure(
             "Interrupted. Run it again to go on where it was"
         ) from None
-    ctx.exit(report.show(moved, result, run.known, dry_run, format_))
+    ctx.exit(report.show(moved, result, run.known, dry_run, format_, before))
 
 
 def _parties(origin: source.Source, deployment: Deployment) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Kept:
 class Moved:
     """What became of some metrics.
 
-    :ivar began: when that began, ns since the epoch.
+    :ivar began: by metric when that began, ns since the epoch.
     :ivar aggregates: number of aggregates by metric, without metrics that have
         no history.
     :ivar kept: counts by aggregation.
@@ -74,7 +74,7 @@ class Moved:
     :ivar failed: metrics that could not be read.
     """
 
-    began: int = 0
+    began: dict[uuid.UUID, int] = dataclasses.field(default_factory=dict)
     aggregates: dict[uuid.UUID, int] = dataclasses.field(default_factory=dict)
     kept: dict[Key, Kept] = dataclasses.field(default_factory=dict)
     measures: int = 0

@@ -21,7 +21,7 @@ import json
 import os
 import pathlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -51,6 +51,8 @@ class Journal:
         self._fd = -1
         #: Metrics that are moved, and when that began, ns since the epoch.
         self.done: dict[uuid.UUID, int] = {}
+        #: Those of them with aggregates that could not be kept.
+        self.losing: set[uuid.UUID] = set()
 
     def __enter__(self) -> "Journal":
         if self._read_only:
@@ -90,17 +92,25 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def add(self, metrics: Mapping[uuid.UUID, int], began: int) -> None:
+    def add(
+        self,
+        metrics: Mapping[uuid.UUID, int],
+        began: Mapping[uuid.UUID, int],
+        losing: Collection[uuid.UUID] = (),
+    ) -> None:
         """Note metrics as moved, and sync the file.
 
         :param metrics: numbers of aggregates by metric.
         :param began: when that began, ns since the epoch.
+        :param losing: those with aggregates that could not be kept.
         """
         self._append(
-            {"metric": str(id_), "aggregates": number, "began": began}
+            {"metric": str(id_), "aggregates": number, "began": began[id_]}
+            | ({"losing": True} if id_ in losing else {})
             for id_, number in metrics.items()
         )
-        self.done.update(dict.fromkeys(metrics, began))
+        self.done.update((id_, began[id_]) for id_ in metrics)
+        self.losing.update(losing)
 
     def _append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         data = b"".join(map(_line, entries))
@@ -128,6 +138,9 @@ class Journal:
                 )
             self.done = {
                 uuid.UUID(e["metric"]): int(e["began"]) for e in entries[1:]
+            }
+            self.losing = {
+                uuid.UUID(e["metric"]) for e in entries[1:] if e.get("losing")
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Failure(

@@ -250,7 +250,9 @@ class Migration(Workers):
                     # What was refused is to be moved when its cause is
                     # mended.
                     if not dry_run and not moved.refused:
-                        journal.add(moved.aggregates, moved.began)
+                        journal.add(
+                            moved.aggregates, moved.began, moved.losing
+                        )
                     total.add(moved)
                     advance(
                         len(moved.aggregates) + len(moved.failed) + moved.empty

@@ -13,7 +13,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import click
 import numpy
@@ -31,9 +31,12 @@ def show(
     known: int,
     dry_run: bool,
     format_: str,
+    before: Collection[uuid.UUID] = (),
 ) -> int:
     """Show the report on stdout.
 
+    :param before: metrics that an earlier run has moved, with aggregates that
+        could not be kept.
     :param known: number of active metrics in the indexer.
     :param result: of the comparison; None if there was none.
     :param format_: "table" or "json".
@@ -43,12 +46,24 @@ def show(
     # Most likely Gnocchi has stored elsewhere.
     lost = 0 < known == moved.empty
     if format_ == "json":
-        output.show_json(_document(moved, result, known, dry_run))
+        output.show_json(
+            _document(moved, result, known, dry_run)
+            | {"losing_before": sorted(before)}
+        )
     else:
         _show_moved(moved, known, dry_run)
+        _show_losing(moved.losing, "can't be" if dry_run else "could not be")
+        _show_losing(sorted(before), "could not be, in an earlier run,")
         if result is not None:
             _show_compared(result)
-    failed = moved.failed or moved.refused or moved.losing or wrong or lost
+    failed = (
+        moved.failed
+        or moved.refused
+        or moved.losing
+        or before
+        or wrong
+        or lost
+    )
     return 1 if failed else 0
 
 
@@ -153,15 +168,18 @@ def _show_moved(moved: history.Moved, known: int, dry_run: bool) -> None:
             ],
             left=3,
         )
-    if moved.losing:
-        can_not = "can't be" if dry_run else "could not be"
+
+
+def _show_losing(losing: list[uuid.UUID], can_not: str) -> None:
+    if losing:
         click.echo(
-            f"Of {len(moved.losing):,} metrics some aggregates {can_not}"
-            " KEPT: they are older than their bucket keeps them, since the"
-            " metric has received nothing for a while, or are not finite"
-            f" numbers. Metrics: {_some(moved.losing)}. With [storage]"
-            " influxdb_retention = false and another --journal InfluxDB takes"
-            " them of any age."
+            f"Of {len(losing):,} metrics some aggregates {can_not} KEPT: they"
+            " are older than their bucket keeps them, since the metric has"
+            " received nothing for a while, or are not finite numbers."
+            f" Metrics: {_some(losing)}; --format json names all. With"
+            " [storage] influxdb_retention = false and another --journal"
+            " InfluxDB takes them of any age. If you can do without them, all"
+            " is done."
         )
 
 

@@ -76,7 +76,7 @@ class Transfer:
         :param covered: up to where the policy is downsampled.
         :raises InfluxDBError: some may not be moved.
         """
-        moved = history.Moved(covered.began)
+        moved = history.Moved()
         series: dict[Any, dict[Any, Any]] = {}
         points: dict[uuid.UUID, Array] = {}
         for metric in metrics:
@@ -100,6 +100,7 @@ class Transfer:
             return moved
         ids = [metric.id for metric in series]
         moved.aggregates.update(dict.fromkeys(ids, 0))
+        moved.began.update(dict.fromkeys(ids, covered.began))
         tables = self._tables(policy, series, moved)
         points = {id_: of for id_, of in points.items() if len(of)}
         moved.measures += sum(map(len, points.values()))

@@ -367,11 +367,17 @@ def test_stopped_long_ago(gnocchi):
         )
     _, out, _ = gnocchi.run("migrate", *ALL, "--dry-run", "--journal=another")
     assert "Of 3 metrics some aggregates can't be KEPT" in out
+    assert "influxdb_retention = false" in out
     assert str(metrics["low"].id) in out
     # With all windows older than that there is nothing that could be asked
     # for: it is as with a metric that has no measure.
-    _, out, _ = gnocchi.run("migrate", *ALL)
+    status, out, _ = gnocchi.run("migrate", *ALL)
+    assert status == 1
     assert "3 metrics had been moved before" in out
+    assert "Of 3 metrics some aggregates could not be, in an earlier" in out
+    assert str(metrics["low"].id) in out
+    status, found = migrate(gnocchi)
+    assert set(found["losing_before"]) == {str(m.id) for m in metrics.values()}
 
 
 def test_for_ever(gnocchi):
