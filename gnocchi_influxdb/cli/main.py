@@ -25,6 +25,7 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.cli import downsample, names, prune, status
 from gnocchi_influxdb.cli.check.command import check
 from gnocchi_influxdb.cli.deployment import Deployment
+from gnocchi_influxdb.cli.migrate.back.command import migrate_back
 from gnocchi_influxdb.cli.migrate.command import migrate
 from gnocchi_influxdb.cli.output import Failure
 
@@ -95,6 +96,7 @@ for _command in (
     prune.prune,
     downsample.downsample,
     migrate,
+    migrate_back,
     names.names,
 ):
     cli.add_command(_command)

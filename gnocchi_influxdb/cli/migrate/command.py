@@ -33,6 +33,29 @@ from gnocchi_influxdb.cli.migrate.journal import Journal
 from gnocchi_influxdb.cli.migrate.migration import Migration, try_again
 from gnocchi_influxdb.cli.output import Failure
 
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=64),
+    default=min(4, os.cpu_count() or 1),
+    show_default=True,
+    help="Metrics are moved by so many threads.",
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Read everything, write nothing."
+)
+verify_option = click.option(
+    "--verify",
+    "verifies",
+    is_flag=True,
+    help="Afterwards compare every aggregate of all moved metrics.",
+)
+sample_option = click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Verify so many metrics, picked at random, instead of all.",
+)
+
 
 @click.command()
 @click.option(
@@ -42,13 +65,7 @@ from gnocchi_influxdb.cli.output import Failure
     " its options in [storage].  [default: [storage] driver, if that is not"
     " influxdb]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1, max=64),
-    default=min(4, os.cpu_count() or 1),
-    show_default=True,
-    help="Metrics are moved by so many threads.",
-)
+@workers_option
 @click.option(
     "--journal",
     "path",
@@ -57,21 +74,9 @@ from gnocchi_influxdb.cli.output import Failure
     show_default=True,
     help="File that notes which metrics are moved.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Read everything, write nothing."
-)
-@click.option(
-    "--verify",
-    "verifies",
-    is_flag=True,
-    help="Afterwards compare every aggregate of all moved metrics.",
-)
-@click.option(
-    "--sample",
-    type=click.IntRange(min=1),
-    metavar="NUMBER",
-    help="Verify so many metrics, picked at random, instead of all.",
-)
+@dry_run_option
+@verify_option
+@sample_option
 @output.format_option
 @click.pass_context
 def migrate(
@@ -116,14 +121,14 @@ def migrate(
     try:
         # Before it begins nobody waits for a server that is not there.
         deployment.client.ping()
-        parties = _parties(origin, deployment)
+        both = parties(origin, deployment)
         run = Migration(deployment, workers)
     except exceptions.UnavailableError as e:
         raise try_again(e) from None
     result: verify.Result | None = None
     try:
-        with Journal(path, parties, read_only=dry_run) as journal:
-            before = frozenset(journal.losing)
+        with Journal(path, both, read_only=dry_run) as journal:
+            before = [id_ for id_, note in journal.done.items() if note.losing]
             moved = run.move(moving, journal, dry_run)
             done = journal.done
         if verifies and not dry_run:
@@ -137,7 +142,7 @@ def migrate(
     ctx.exit(report.show(moved, result, run.known, dry_run, format_, before))
 
 
-def _parties(origin: source.Source, deployment: Deployment) -> dict[str, Any]:
+def parties(origin: source.Source, deployment: Deployment) -> dict[str, Any]:
     """Source and target; a migration with others needs another journal."""
     storage = deployment.conf.storage
     target = f"{deployment.client}, {storage.influxdb_bucket_prefix}*"

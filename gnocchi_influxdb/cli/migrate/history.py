@@ -59,11 +59,28 @@ class Kept:
         self.not_finite += other.not_finite
 
 
+class Note(NamedTuple):
+    """What the journal says of a metric.
+
+    :ivar aggregates: number of aggregates that were moved.
+    :ivar began: when that began, ns since the epoch; on the way back the time
+        of the newest measure that was moved.
+    :ivar losing: whether it has aggregates that could not be kept.
+    :ivar joined: on the way back, between which times (first and last, ns)
+        the other storage had measures that InfluxDB has not.
+    """
+
+    aggregates: int
+    began: int
+    losing: bool = False
+    joined: Sequence[tuple[int, int]] = ()
+
+
 @dataclasses.dataclass
 class Moved:
     """What became of some metrics.
 
-    :ivar began: by metric when that began, ns since the epoch.
+    :ivar notes: for the journal.
     :ivar aggregates: number of aggregates by metric, without metrics that have
         no history.
     :ivar kept: counts by aggregation.
@@ -74,7 +91,7 @@ class Moved:
     :ivar failed: metrics that could not be read.
     """
 
-    began: dict[uuid.UUID, int] = dataclasses.field(default_factory=dict)
+    notes: dict[uuid.UUID, Note] = dataclasses.field(default_factory=dict)
     aggregates: dict[uuid.UUID, int] = dataclasses.field(default_factory=dict)
     kept: dict[Key, Kept] = dataclasses.field(default_factory=dict)
     measures: int = 0

@@ -21,10 +21,11 @@ import json
 import os
 import pathlib
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+from gnocchi_influxdb.cli.migrate.history import Note
 from gnocchi_influxdb.cli.output import Failure
 
 
@@ -49,10 +50,8 @@ class Journal:
         self._migration = dict(migration)
         self._read_only = read_only
         self._fd = -1
-        #: Metrics that are moved, and when that began, ns since the epoch.
-        self.done: dict[uuid.UUID, int] = {}
-        #: Those of them with aggregates that could not be kept.
-        self.losing: set[uuid.UUID] = set()
+        #: Metrics that are moved, and what is noted of them.
+        self.done: dict[uuid.UUID, Note] = {}
 
     def __enter__(self) -> "Journal":
         if self._read_only:
@@ -92,25 +91,13 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def add(
-        self,
-        metrics: Mapping[uuid.UUID, int],
-        began: Mapping[uuid.UUID, int],
-        losing: Collection[uuid.UUID] = (),
-    ) -> None:
-        """Note metrics as moved, and sync the file.
-
-        :param metrics: numbers of aggregates by metric.
-        :param began: when that began, ns since the epoch.
-        :param losing: those with aggregates that could not be kept.
-        """
+    def add(self, notes: Mapping[uuid.UUID, Note]) -> None:
+        """Note metrics as moved, and sync the file."""
         self._append(
-            {"metric": str(id_), "aggregates": number, "began": began[id_]}
-            | ({"losing": True} if id_ in losing else {})
-            for id_, number in metrics.items()
+            {"metric": str(id_), **note._asdict()}
+            for id_, note in notes.items()
         )
-        self.done.update((id_, began[id_]) for id_ in metrics)
-        self.losing.update(losing)
+        self.done.update(notes)
 
     def _append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         data = b"".join(map(_line, entries))
@@ -137,10 +124,8 @@ class Journal:
                     " or remove it to begin again"
                 )
             self.done = {
-                uuid.UUID(e["metric"]): int(e["began"]) for e in entries[1:]
-            }
-            self.losing = {
-                uuid.UUID(e["metric"]) for e in entries[1:] if e.get("losing")
+                uuid.UUID(entry.pop("metric")): Note(**entry)
+                for entry in entries[1:]
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Failure(

@@ -138,14 +138,14 @@ class Workers:
 
     def verify(
         self,
-        compare: Callable[[Any, int], verify.Result],
-        done: Mapping[uuid.UUID, int],
+        compare: Callable[[Any, history.Note], verify.Result],
+        done: Mapping[uuid.UUID, history.Note],
         number: int | None,
     ) -> verify.Result:
         """Compare moved metrics.
 
         :param compare: called with a metric and what `done` says of it.
-        :param done: the metrics that are moved, and when.
+        :param done: what the journal says of the metrics that are moved.
         :param number: compare so many, picked at random; None: all.
         """
         some = {id_ for _policy, ids in self.ids for id_ in ids if id_ in done}
@@ -250,9 +250,7 @@ class Migration(Workers):
                     # What was refused is to be moved when its cause is
                     # mended.
                     if not dry_run and not moved.refused:
-                        journal.add(
-                            moved.aggregates, moved.began, moved.losing
-                        )
+                        journal.add(moved.notes)
                     total.add(moved)
                     advance(
                         len(moved.aggregates) + len(moved.failed) + moved.empty

@@ -32,11 +32,13 @@ def show(
     dry_run: bool,
     format_: str,
     before: Collection[uuid.UUID] = (),
+    is_back: bool = False,
 ) -> int:
     """Show the report on stdout.
 
     :param before: metrics that an earlier run has moved, with aggregates that
         could not be kept.
+    :param is_back: whether it was moved out of InfluxDB.
     :param known: number of active metrics in the indexer.
     :param result: of the comparison; None if there was none.
     :param format_: "table" or "json".
@@ -51,8 +53,12 @@ def show(
             | {"losing_before": sorted(before)}
         )
     else:
-        _show_moved(moved, known, dry_run)
-        _show_losing(moved.losing, "can't be" if dry_run else "could not be")
+        _show_moved(moved, known, dry_run, is_back)
+        if is_back:
+            _show_ahead(moved.losing)
+        else:
+            can_not = "can't be" if dry_run else "could not be"
+            _show_losing(moved.losing, can_not)
         _show_losing(sorted(before), "could not be, in an earlier run,")
         if result is not None:
             _show_compared(result)
@@ -121,7 +127,9 @@ def _time(ns: int) -> str:
     return f"{numpy.datetime64(ns, 'ns').astype('<M8[ms]')}Z"
 
 
-def _show_moved(moved: history.Moved, known: int, dry_run: bool) -> None:
+def _show_moved(
+    moved: history.Moved, known: int, dry_run: bool, is_back: bool
+) -> None:
     would = "would be moved" if dry_run else "moved"
     here = len(moved.aggregates) + len(moved.failed) + moved.empty
     click.echo(
@@ -141,11 +149,17 @@ def _show_moved(moved: history.Moved, known: int, dry_run: bool) -> None:
             ),
         ),
         (moved.refused, "points were REFUSED by InfluxDB, see above"),
-        (len(moved.failed), "metrics could NOT BE READ, see above"),
+        (
+            len(moved.failed),
+            f"metrics could NOT BE {'STORED' if is_back else 'READ'}, see"
+            " above",
+        ),
     ):
         if number:
             click.echo(f"{number:,} {text}.")
-    if dry_run or moved.losing:
+    if dry_run or any(
+        counts.too_old or counts.not_finite for counts in moved.kept.values()
+    ):
         output.show_table(
             (
                 "archive policy",
@@ -180,6 +194,15 @@ def _show_losing(losing: list[uuid.UUID], can_not: str) -> None:
             " [storage] influxdb_retention = false and another --journal"
             " InfluxDB takes them of any age. If you can do without them, all"
             " is done."
+        )
+
+
+def _show_ahead(losing: list[uuid.UUID]) -> None:
+    if losing:
+        click.echo(
+            f"{len(losing):,} metrics have measures that lie more than an hour"
+            " in the future. These are left out: Gnocchi would drop the"
+            f" metrics' history for them. Metrics: {_some(losing)}."
         )
 
 
@@ -218,7 +241,7 @@ def _show_compared(result: verify.Result) -> None:
                 )
     click.echo(
         "open: differs, and may: when it was moved the window was not over, or"
-        " InfluxDB\nhas got other measures of it.\nwrong: must not be."
+        " one of both\nhas got other measures of it.\nwrong: must not be."
     )
     wrong = sum(compared.wrong for compared in result.values())
     if wrong:

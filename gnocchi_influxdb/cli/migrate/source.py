@@ -92,9 +92,7 @@ class Source:
             another one would make it.
         """
         policy = metric.archive_policy
-        data = self.driver._get_or_create_unaggregated_timeseries([metric])[
-            metric
-        ]
+        data = self._unaggregated(metric)
         if not data:
             return None
         try:
@@ -116,6 +114,29 @@ class Source:
         return history.measures(
             policy, series.ts, int(history.as_ns(first_block)[0])
         )
+
+    # Where a driver does that for a metric at a time, Gnocchi only logs what
+    # goes wrong.
+
+    def _unaggregated(self, metric: Any) -> Any:
+        if self._is_batched("_get_or_create_unaggregated_timeseries"):
+            found = self.driver._get_or_create_unaggregated_timeseries(
+                [metric]
+            )
+            return found[metric]
+        return self.driver._get_or_create_unaggregated_timeseries_unbatched(
+            metric
+        )
+
+    def _store_unaggregated(self, metric: Any, data: bytes) -> None:
+        if self._is_batched("_store_unaggregated_timeseries"):
+            self.driver._store_unaggregated_timeseries([(metric, data)])
+        else:
+            self.driver._store_unaggregated_timeseries_unbatched(metric, data)
+
+    def _is_batched(self, name: str) -> bool:
+        general = getattr(gnocchi_storage.StorageDriver, name)
+        return getattr(type(self.driver), name) is not general
 
 
 NO_METRIC = gnocchi_storage.MetricDoesNotExist

@@ -100,8 +100,11 @@ class Transfer:
             return moved
         ids = [metric.id for metric in series]
         moved.aggregates.update(dict.fromkeys(ids, 0))
-        moved.began.update(dict.fromkeys(ids, covered.began))
         tables = self._tables(policy, series, moved)
+        moved.notes = {
+            id_: history.Note(number, covered.began, id_ in moved.losing)
+            for id_, number in moved.aggregates.items()
+        }
         points = {id_: of for id_, of in points.items() if len(of)}
         moved.measures += sum(map(len, points.values()))
         if not self._dry_run:

@@ -32,8 +32,8 @@ from gnocchi_influxdb.schema import Array
 #: Relative difference that comes from the order of additions.
 _TOLERANCE = 1e-9
 
-# Windows of each aggregation that are named, at most.
-_NAMED = 100
+#: Windows of each aggregation that are named, at most.
+NAMED = 100
 
 #: A metric and the start of one of its windows, ns.
 Window = tuple[uuid.UUID, int]
@@ -68,7 +68,7 @@ class Compared:
             (self.open_windows, other.open_windows),
             (self.wrong_windows, other.wrong_windows),
         ):
-            own += more[: _NAMED - len(own)]
+            own += more[: NAMED - len(own)]
 
 
 #: By granularity, ns, and method.
@@ -93,16 +93,16 @@ class Verifier:
             conf.influxdb_query_language,
         )
 
-    def compare(self, metric: Any, began: int) -> Result:
+    def compare(self, metric: Any, note: history.Note) -> Result:
         """Compare all aggregates of a metric.
 
-        :param began: when it was moved, ns since the epoch.
+        :param note: what the journal says of it.
         :raises InfluxDBError: InfluxDB can't be read.
         """
-        result = self._compare(metric, began)
+        result = self._compare(metric, note.began)
         if any(compared.wrong for compared in result.values()):
             # Measures arrive meanwhile, and metricd downsamples.
-            result = self._compare(metric, began)
+            result = self._compare(metric, note.began)
         return result
 
     def _compare(self, metric: Any, began: int) -> Result:
@@ -130,7 +130,7 @@ class Verifier:
             values = before[a].values
             there = numpy.isfinite(values) & (times >= oldest[every])
             times, values = times[there], values[there]
-            equal = _are_equal(after[a], times, values)
+            equal = are_equal(after[a], times, values)
             result[every, a.method] = Compared(len(times), int(equal.sum()))
             if not equal.all():
                 differing[a] = times[~equal]
@@ -171,9 +171,7 @@ class Verifier:
                 (times[is_open], compared.open_windows),
                 (times[~is_open], compared.wrong_windows),
             ):
-                named += [
-                    (metric.id, time) for time in found[:_NAMED].tolist()
-                ]
+                named += [(metric.id, time) for time in found[:NAMED].tolist()]
             compared.open += int(is_open.sum())
             compared.wrong += int((~is_open).sum())
 
@@ -233,7 +231,7 @@ class _Excuses:
         return is_open
 
 
-def _are_equal(series: Any, times: Array, values: Array) -> Array:
+def are_equal(series: Any, times: Array, values: Array) -> Array:
     """Which windows a series has, with these values.
 
     :param times: starts of the windows, ns.
