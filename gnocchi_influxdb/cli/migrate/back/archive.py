@@ -102,10 +102,7 @@ class Archive:
 
     def kept(self, policy: Any) -> int:
         """From when on no point has expired, ns since the epoch."""
-        retention = self._buckets.kept(policy)
-        now = self._buckets.client.clock.now_ns()
-        kept = now - retention * schema.SECOND + _MARGIN
-        return kept if retention else 0
+        return self._buckets.points_since(policy, _MARGIN)
 
     def ahead(self) -> int:
         """What is dated later (ns) is left out."""
