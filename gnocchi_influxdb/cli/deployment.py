@@ -14,7 +14,6 @@
 import functools
 import logging
 import urllib.parse
-from collections.abc import Sequence
 from typing import Any
 
 from gnocchi import service
@@ -29,21 +28,15 @@ from gnocchi_influxdb.client import client, control_plane
 class Deployment:
     """What a command works on. Each part is made when it is first needed.
 
-    :param files: configuration files; none: where Gnocchi looks itself.
-    :param directories: directories of configuration files.
-    :param debug: whether to log everything.
+    :ivar files: configuration files; none: where Gnocchi looks itself.
+    :ivar directories: directories of configuration files.
+    :ivar level: of what is logged.
     """
 
-    def __init__(
-        self,
-        files: Sequence[str] = (),
-        directories: Sequence[str] = (),
-        debug: bool = False,
-    ) -> None:
-        self._arguments = [f"--config-file={name}" for name in files] + [
-            f"--config-dir={name}" for name in directories
-        ]
-        self._level = logging.DEBUG if debug else logging.WARNING
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.directories: list[str] = []
+        self.level = logging.WARNING
 
     @functools.cached_property
     def conf(self) -> Any:
@@ -52,12 +45,13 @@ class Deployment:
         :raises oslo_config.cfg.Error: it is not there, or wrong.
         """
         conf = service.prepare_service(
-            self._arguments,
+            [f"--config-file={name}" for name in self.files]
+            + [f"--config-dir={name}" for name in self.directories],
             log_to_std=True,
-            logging_level=self._level,
+            logging_level=self.level,
             skip_log_opts=True,
         )
-        logging.getLogger("gnocchi_influxdb").setLevel(self._level)
+        logging.getLogger("gnocchi_influxdb").setLevel(self.level)
         opts.register(conf.storage)
         for group, options in opts.list_opts():
             for option in options:

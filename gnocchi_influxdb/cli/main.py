@@ -15,6 +15,8 @@ Exit status: 0, all is well; 1, done, but not all is well; 2, failed. The help
 of each command says more.
 """
 
+import logging
+
 import click
 import sqlalchemy.exc
 from gnocchi import indexer
@@ -50,6 +52,55 @@ class _Group(click.Group):
             ) from None
 
 
+def _name_files(
+    ctx: click.Context, _option: click.Parameter, names: tuple[str, ...]
+) -> None:
+    ctx.ensure_object(Deployment).files.extend(names)
+
+
+def _name_directories(
+    ctx: click.Context, _option: click.Parameter, names: tuple[str, ...]
+) -> None:
+    ctx.ensure_object(Deployment).directories.extend(names)
+
+
+def _let_debug(
+    ctx: click.Context, _option: click.Parameter, debug: bool
+) -> None:
+    if debug:
+        ctx.ensure_object(Deployment).level = logging.DEBUG
+
+
+# They may stand before the command and behind it.
+_OPTIONS = (
+    click.Option(
+        ["--config-file"],
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, readable=True),
+        callback=_name_files,
+        expose_value=False,
+        help="Gnocchi's configuration, as for gnocchi-api and"
+        " gnocchi-metricd. Later ones win.  [default: where they look for"
+        " gnocchi.conf]",
+    ),
+    click.Option(
+        ["--config-dir"],
+        multiple=True,
+        type=click.Path(exists=True, file_okay=False),
+        callback=_name_directories,
+        expose_value=False,
+        help="Directory of *.conf files, read after the files.",
+    ),
+    click.Option(
+        ["--debug"],
+        is_flag=True,
+        callback=_let_debug,
+        expose_value=False,
+        help="Log in detail, to stderr.",
+    ),
+)
+
+
 @click.group(
     cls=_Group,
     context_settings={
@@ -58,36 +109,13 @@ class _Group(click.Group):
     },
 )
 @click.version_option(package_name="gnocchi-influxdb")
-@click.option(
-    "--config-file",
-    "files",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, readable=True),
-    help="Gnocchi's configuration, as for gnocchi-api and gnocchi-metricd."
-    " Later ones win.  [default: where they look for gnocchi.conf]",
-)
-@click.option(
-    "--config-dir",
-    "directories",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False),
-    help="Directory of *.conf files, read after the files.",
-)
-@click.option("--debug", is_flag=True, help="Log in detail, to stderr.")
-@click.pass_context
-def cli(
-    ctx: click.Context,
-    files: tuple[str, ...],
-    directories: tuple[str, ...],
-    debug: bool,
-) -> None:
+def cli() -> None:
     """Look after a Gnocchi that keeps its measures in InfluxDB.
 
     Reads the gnocchi.conf that Gnocchi itself reads.
 
     Exit status: 0, all is well; 1, done, but not all is well; 2, failed.
     """
-    ctx.obj = Deployment(files, directories, debug)
 
 
 for _command in (
@@ -99,7 +127,9 @@ for _command in (
     migrate_back,
     names.names,
 ):
+    _command.params.extend(_OPTIONS)
     cli.add_command(_command)
+cli.params.extend(_OPTIONS)
 
 
 def main() -> None:

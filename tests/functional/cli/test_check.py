@@ -484,6 +484,20 @@ def test_no_such_configuration(used):
     assert "none.conf" in err
 
 
+def test_configuration_behind_the_command(used):
+    here = used.path.rename(used.directory / "elsewhere.conf")
+    used.write_configuration(influxdb_url="http://127.0.0.1:1")
+    for arguments in (
+        ["check", f"--config-file={here}"],
+        ["check", "--config-file", str(here), "--format=table"],
+    ):
+        # Later ones win.
+        status, out, err = used.run(*arguments)
+        assert (status, err) == (0, ""), out
+    _, out, err = used.run("check", "--debug", f"--config-file={here}")
+    assert "DEBUG" in err
+
+
 def test_clock(used):
     _, found = used.json("check")
 
