@@ -18,8 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
-from rich import box, console, filesize, progress, table
+from rich import box, cells, console, filesize, progress, table
 from rich.text import Text
+
+# A column of text may be folded to so many characters.
+_FOLDED = 12
+# So many characters lie between two columns, and around them all.
+_BETWEEN = 3
 
 #: Seconds between two lines of progress where there is no terminal.
 _LINE_EVERY = 30.0
@@ -59,18 +64,59 @@ def show_table(
     rows: Sequence[Sequence[str]],
     left: int = 1,
 ) -> None:
-    """Show a table. The first `left` columns are text, the others numbers."""
-    shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, name in enumerate(columns):
-        shown.add_column(name, justify="left" if position < left else "right")
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    width = None
+    """Show a table. The first `left` columns are text, the others numbers.
+
+    Where the terminal is too narrow, text is folded; if that is not enough,
+    each row becomes a paragraph. Numbers and times are never shortened.
+    """
+    texts = [[printable(text) for text in row] for row in rows]
+    widths = [
+        max(map(cells.cell_len, column))
+        for column in zip(columns, *texts, strict=True)
+    ]
     out = console.Console(highlight=False)
     if not out.is_terminal:
         # Do not cut lines to 80 columns in a pipe.
-        width = 1000
-    console.Console(highlight=False, width=width).print(shown)
+        room = sum(widths) + _BETWEEN * len(columns)
+        out = console.Console(highlight=False, width=room)
+    while sum(widths) + _BETWEEN * len(columns) > out.width:
+        widest = max(range(left), key=widths.__getitem__)
+        if widths[widest] <= _FOLDED:
+            _show_paragraphs(columns, texts)
+            return
+        widths[widest] -= 1
+    shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(columns):
+        shown.add_column(
+            name,
+            justify="left" if position < left else "right",
+            overflow="fold",
+            width=widths[position],
+        )
+    for row in texts:
+        shown.add_row(*map(Text, row))
+    out.print(shown)
+
+
+def _show_paragraphs(
+    columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Show each row as lines of a column's name and its text."""
+    for row in rows:
+        click.echo()
+        for name, text in zip(columns, row, strict=True):
+            if text:
+                click.echo(f"{name}: {text}")
+
+
+def printable(text: str) -> str:
+    """A name as a terminal may be sent it: without control characters."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -126,7 +172,7 @@ def progressing(
 ) -> Iterator[Callable[[int], None]]:
     """Show a progress bar with speed and time left.
 
-    Without a terminal, show a line every 30 seconds.
+    Without a terminal that can draw, show a line every 30 seconds.
 
     :param what: a title.
     :param unit: the things that are counted.
@@ -134,7 +180,7 @@ def progressing(
         since its last call.
     """
     out = console.Console(stderr=True)
-    if not out.is_terminal:
+    if not out.is_terminal or out.is_dumb_terminal:
         yield _Lines(what, total, unit).advance
         return
     with progress.Progress(
