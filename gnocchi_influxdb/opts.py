@@ -95,7 +95,8 @@ STORAGE_OPTS = [
         "influxdb_timeout",
         default=30,
         min=0.1,
-        help="Seconds that InfluxDB may take to answer one request.",
+        help="Seconds that InfluxDB may take to answer one request; a write "
+        "120 at most.",
     ),
     cfg.IntOpt(
         "influxdb_max_retries",

@@ -19,6 +19,7 @@ the server fits.
 """
 
 import dataclasses
+import re
 import urllib.parse
 from typing import Any
 
@@ -26,6 +27,7 @@ from typing import Any
 # returns a text of such characters as it is, and else quotes each one, which
 # takes longer than to make a statement.
 _PLAIN = " \"'(),/:<=>"
+_QUOTED_OR_END = re.compile(rb'"(?:[^"\\]|\\.)*"|\n', re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -171,3 +173,18 @@ def names(bucket: str) -> tuple[str, str]:
     """Database and retention policy of a bucket on 1.x."""
     database, _, policy = bucket.partition("/")
     return database, policy
+
+
+def halves(lines: bytes) -> tuple[bytes, bytes]:
+    """Line protocol in two parts of whole lines, about as long.
+
+    :return: the first is empty if there is one line only.
+    """
+    # Between quotes a line feed ends no line.
+    ends = (
+        found.end()
+        for found in _QUOTED_OR_END.finditer(lines)
+        if found[0] == b"\n" and found.end() < len(lines)
+    )
+    middle = min(ends, key=lambda end: abs(2 * end - len(lines)), default=0)
+    return lines[:middle], lines[middle:]

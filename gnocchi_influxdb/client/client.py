@@ -16,7 +16,7 @@ import copy
 import gzip
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gnocchi_influxdb import exceptions, schema
@@ -31,6 +31,9 @@ from gnocchi_influxdb.client import (
 )
 
 _PING_TIMEOUT = 1.0  # seconds
+#: Seconds that a write may take to be answered, whatever the option says:
+#: measures that may be under way for longer would each count as late.
+WRITE_TIMEOUT = 120.0
 
 _DIALECT = {"header": True, "delimiter": ",", "annotations": []}
 
@@ -71,6 +74,9 @@ class Client:
             self.url, self.org, self._request
         )
         self._retrying = retries.retrying(max_retries, self._timeout)
+        self._retrying_writes = retries.retrying(
+            max_retries, min(self._timeout, WRITE_TIMEOUT)
+        )
 
     def __str__(self) -> str:
         return f"{self.url} ({self._api})"
@@ -96,6 +102,7 @@ class Client:
         other = copy.copy(self)
         other._timeout = min(self._timeout, timeout or self._timeout)
         other._retrying = retries.retrying(0, other._timeout)
+        other._retrying_writes = other._retrying
         return other
 
     def connect(self) -> None:
@@ -110,18 +117,46 @@ class Client:
     def write(self, bucket: str, lines: bytes) -> None:
         """Write line protocol with ns timestamps.
 
-        Once this returns the points are on disk and visible.
+        Once this returns the points are on disk and visible. What is too
+        large for the server, or for a proxy in front of it (413), is sent in
+        halves.
 
         :raises PartialWriteError: some were refused, others written.
-        :raises RefusedError: none was written.
+        :raises RefusedError: none was written, or some are not.
         :raises BucketNotFoundError: the bucket has to be made first.
         """
+        try:
+            self._write(bucket, lines)
+        except exceptions.RefusedError as e:
+            halves = api.halves(lines)
+            if e.status != 413 or not all(halves):
+                raise
+            self._write_halves(bucket, halves)
+
+    def _write_halves(self, bucket: str, halves: Iterable[bytes]) -> None:
+        refused = []
+        for half in halves:
+            try:
+                self.write(bucket, half)
+            except exceptions.PartialWriteError as e:  # noqa: PERF203
+                refused.append(e)
+        # As if it had been one request.
+        if refused:
+            refused[0].dropped = sum(e.dropped for e in refused)
+            refused[0].type_conflict = any(e.type_conflict for e in refused)
+            raise refused[0]
+
+    def _write(self, bucket: str, lines: bytes) -> None:
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         if self._conf.influxdb_gzip and lines:
             lines = gzip.compress(lines, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         response = self._request(
-            "POST", self._api.write_path(bucket), lines, headers
+            "POST",
+            self._api.write_path(bucket),
+            lines,
+            headers,
+            is_write=True,
         )
         if response.status != 204:
             # A proxy's page, say: nothing was written.
@@ -238,6 +273,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         sink: transport.Sink | None = None,
         asked: str | None = None,
+        is_write: bool = False,
     ) -> transport.Response:
         """Send one request, repeated while that may help.
 
@@ -245,10 +281,14 @@ class Client:
             inside of an answer that is a success.
         :raises InfluxDBError: for every status that is not success.
         """
+        timeout, retrying = self._timeout, self._retrying
+        if is_write:
+            timeout = min(timeout, WRITE_TIMEOUT)
+            retrying = self._retrying_writes
         request = transport.Request(
-            method, path, self._timeout, body, headers or {}, sink
+            method, path, timeout, body, headers or {}, sink
         )
-        for attempt in self._retrying:
+        for attempt in retrying:
             with attempt:
                 response = self._transport.send(request)
                 if self._server is None:

@@ -41,7 +41,8 @@ class Delivery:
     """Sends lines. Threads may share it.
 
     :param timeout: of each step of a request, and until the beginning of its
-        last repetition, seconds.
+        last repetition, seconds; as for any write `client.WRITE_TIMEOUT` at
+        most.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Delivery:
     ) -> None:
         self._client = client
         self._buckets = buckets
-        self._timeout = timeout
+        self._timeout = min(timeout, client_.WRITE_TIMEOUT)
         self._told: set[str] = set()
 
     def write(self, batch: batch_.Batch, lines: bytes, marked: int = 0) -> int:

@@ -72,8 +72,6 @@ class Refusals:
         elif error.status == 400 and "unable to parse" in error.reason:
             # Nothing of it was stored, for the sake of one line or more.
             dropped = 1
-        elif error.status == 413 and number > 1:
-            dropped = 0
         else:
             raise error
         if number > 1:

@@ -428,6 +428,54 @@ def test_marks_outlast_a_slow_server(make_driver, influxdb, indexer_driver):
     assert left[-1] >= delivery.LONGEST * timeout - 1
 
 
+def test_present_measures_are_not_late(make_driver, influxdb, indexer_driver):
+    """However long a read may take."""
+    with proxy.Proxy(influxdb.url) as between:
+        writer = make_driver(influxdb_url=between.url, influxdb_timeout=600)
+        write(
+            writer,
+            {metric(A_POLICY): minutes(now() - 300 * NS, 5)},
+            indexer_driver,
+        )
+    bodies = b"".join(request.body for request in between.requests)
+    assert schema.MEASUREMENT.encode() in bodies
+    assert b"\n" + schema.MARKS.encode() not in b"\n" + bodies
+
+
+def test_nothing_is_larger_than_a_proxy_lets_through(
+    make_driver, influxdb, indexer_driver
+):
+    """Points, marks of late ones, and windows."""
+    refused = set()
+
+    def limit(request):
+        if (
+            request.path.startswith(by_hand.WRITES)
+            and len(request.body) > 2000
+        ):
+            refused.add(request.body.split(b",")[0].decode())
+            return proxy.answer("413 Request Entity Too Large", proxy.PAGE)
+        return None
+
+    made = [metric(A_POLICY) for _ in range(25)]
+    start = now() - 2 * DAY * NS
+    with proxy.Proxy(influxdb.url, before=limit) as between:
+        driver = make_driver(influxdb_url=between.url)
+        write(
+            driver,
+            {m: minutes(start, 2000, i) for i, m in enumerate(made)},
+            indexer_driver,
+        )
+        passes.run(driver, A_POLICY)
+        late = {m: {start + 30 * NS: 100.0 + i} for i, m in enumerate(made)}
+        write(driver, late, indexer_driver)
+        model = make_driver(influxdb_downsampling=False)
+        passes.assert_same(driver, model, made)
+        passes.run(driver, A_POLICY)
+        passes.assert_same(driver, model, made)
+    assert refused == {schema.MEASUREMENT, schema.MARKS, schema.AGGREGATES}
+
+
 @pytest.mark.parametrize("language", ["auto", "flux"])
 def test_foreign_points(make_driver, influxdb, indexer_driver, language):
     """In a shard in the middle of those of late measures."""

@@ -369,6 +369,24 @@ def ready(cloud):
     return metrics
 
 
+def test_more_than_a_proxy_lets_through(cloud, influxdb, between, worker):
+    called = [f'line {i}\nand "more"' for i in range(40)]
+    metrics = resource_with(cloud, called)
+    add(cloud.storage, cloud, metrics)
+
+    def limit(request):
+        if len(request.body) > 1000:
+            return proxy.answer("413 Request Entity Too Large", proxy.PAGE)
+        return None
+
+    between.before = lambda request: (
+        limit(request) if request.path.startswith(by_hand.WRITES) else None
+    )
+    worker.round()
+    found = names(influxdb, cloud.bucket(metrics[0]))
+    assert sorted(found.values()) == sorted(called)
+
+
 def test_again_each_period(cloud, influxdb, between, ready, worker, clock):
     first = int(clock.now * NS)
     # The bucket's retention is the policy's: 10,000 minutes.

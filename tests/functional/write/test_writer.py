@@ -12,6 +12,7 @@
 """What becomes of measures: stored, refused for good, or offered again."""
 
 import datetime
+import json
 import logging
 import math
 import os
@@ -27,7 +28,7 @@ import psutil
 import pytest
 from gnocchi import archive_policy, carbonara
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.write import writer as writes_
@@ -375,6 +376,39 @@ def test_body_too_large(make_conf, influxdb, indexer_driver):
         # Nothing is thrown away for a limit that nothing fits in.
         with pytest.raises(exceptions.RefusedError):
             write(driver, {m: {T0: 1.0}}, indexer_driver)
+
+
+def test_halves_of_which_one_is_refused(make_conf, influxdb, indexer_driver):
+    """A body too large, and points in it that InfluxDB does not take."""
+    driver = InfluxDBStorage(make_conf().storage)
+    m = metric(policy((100, 60)))
+    start = recent() - 60 * NS
+    write(driver, {m: {start: 0.0}}, indexer_driver)
+    old = [b"measure value=1 %d\n" % i for i in range(20)]
+    young = [b"measure value=1 %d\n" % (start + i) for i in range(300)]
+
+    def limit(request):
+        if len(request.body) > 1000:
+            return proxy.answer("413 Request Entity Too Large", proxy.PAGE)
+        return None
+
+    with proxy.Proxy(influxdb.url, before=limit) as between:
+        client = InfluxDBStorage(
+            make_conf(influxdb_url=between.url).storage
+        ).client
+        with pytest.raises(exceptions.PartialWriteError) as error:
+            client.write(
+                name_of(driver, m), b"".join([*old[:10], *young, *old[10:]])
+            )
+    # What stands between the halves that are refused is there.
+    assert error.value.dropped == 20
+    assert not error.value.type_conflict
+    body = client.influxql(
+        name_of(driver, m),
+        "SELECT count(value) FROM measure WHERE metric = ''",
+        schema.JSON,
+    )
+    assert json.loads(body)["results"][0]["series"][0]["values"][0][1] == 300
 
 
 # Size ----------------------------------------------------------------------
