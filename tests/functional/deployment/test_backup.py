@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Backup and restore of InfluxDB, as doc/source/operations.rst has it."""
+"""Backup and restore of InfluxDB, as doc/source/backup.rst has it."""
 
 import os
 import subprocess

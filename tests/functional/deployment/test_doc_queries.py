@@ -90,7 +90,9 @@ def attributes(metric):
     }
 
 
-@pytest.mark.parametrize("query", blocks("flux", "flux"))
+@pytest.mark.parametrize(
+    "query", blocks("flux", "flux") + blocks("flux-many", "flux")
+)
 def test_flux(cloud, influxdb, bucket_prefix, query):
     token = make_token(influxdb, ("read", "buckets"))
     rows = flux(influxdb, of_the_test(query, bucket_prefix), token)
@@ -163,6 +165,7 @@ def test_panels(cloud, influxdb, bucket_prefix, query):
 
 def test_there_are_examples():
     """Else a page that is marked up in another way would pass."""
-    assert len(blocks("flux", "flux")) == 13
+    assert len(blocks("flux", "flux")) == 6
+    assert len(blocks("flux-many", "flux")) == 7
     assert len(blocks("flux", "influxql")) == 5
     assert len(blocks("grafana", "flux")) == 4
