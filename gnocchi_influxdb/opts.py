@@ -154,6 +154,16 @@ STORAGE_OPTS = [
         help="Language of the queries. Both give the same answers.",
     ),
     cfg.BoolOpt(
+        "influxdb_health",
+        default=True,
+        help="Let each process of Gnocchi write once a minute what it counts "
+        "(measures stored, refused and queued, reads and writes and how long "
+        "they took, what waits, how far downsampling is behind), as one point "
+        "in the bucket `@health` behind influxdb_bucket_prefix, which keeps "
+        "it for a week. Dashboards show it, and `gnocchi-influxdb status` "
+        "sums it up.",
+    ),
+    cfg.BoolOpt(
         "influxdb_gzip",
         default=False,
         help="Compress requests to InfluxDB and its answers. Worth it only on "

@@ -51,6 +51,9 @@ MARK = "window"
 #: Measurement of watermarks: how far a bucket is downsampled.
 WATERMARKS = "downsampled"
 
+#: Measurement of what the driver's processes count, in a bucket of its own.
+HEALTH = "driver"
+
 #: Content types in which InfluxQL answers. MessagePack ends at the first
 #: duration of a configuration.
 MSGPACK = "application/x-msgpack"

@@ -178,6 +178,8 @@ def make_conf(
             "influxdb_url": server.url,
             "influxdb_token": server.token,
             "influxdb_org": server.org,
+            # Its thread would write into a bucket that a test has deleted.
+            "influxdb_health": False,
             **options,
         }
         for name, value in settings.items():

@@ -57,9 +57,7 @@ class BucketAPI:
         try:
             self._client.control.make_bucket(
                 wanted.name,
-                "Downsampled windows of a Gnocchi archive policy"
-                if wanted.every
-                else "Measures of a Gnocchi archive policy",
+                wanted.description,
                 wanted.retention,
                 wanted.shard_duration,
             )

@@ -60,6 +60,13 @@ class PolicyBucket:
         """Seconds that a shard should span."""
         return shards.duration(self.retention, self.shards)
 
+    @property
+    def description(self) -> str:
+        """What InfluxDB shows beside its name."""
+        if self.every:
+            return "Downsampled windows of a Gnocchi archive policy"
+        return "Measures of a Gnocchi archive policy"
+
 
 class Lengthened(NamedTuple):
     """That points are not there for all of a bucket's retention.
