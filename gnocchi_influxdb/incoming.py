@@ -31,6 +31,7 @@ from gnocchi import carbonara, incoming
 from stevedore import driver
 
 from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.ingest import direct_write
 
 LOG = daiquiri.getLogger(__name__)
@@ -43,6 +44,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
 
     def __init__(self, conf: Any, greedy: bool = True) -> None:
         self._conf = opts.register(conf)
+        self._health = recorder.of(self._conf)
         name = conf.influxdb_queue_driver
         if name == "influxdb":
             LOG.error(
@@ -114,7 +116,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         if self._writes_through:
             job = self._of_process(direct_write.QueueWriter).names
             if job is not None:
-                job.run(sack.number, sack.total)
+                self._health.count(named=job.run(sack.number, sack.total))
 
     # Measures --------------------------------------------------------------
 
@@ -144,6 +146,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
             )
         if left:
             self.queue.add_measures_batch(left)
+            self._health.count(queued=sum(map(len, left.values())))
 
     def _of_process(self, kind: type[_W]) -> _W:
         # Not at construction: uwsgi and cotyledon fork after that, and
@@ -160,6 +163,10 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
     def measures_report(self, details: bool = True) -> dict[str, Any]:
         """How much waits in the queue, as Gnocchi's API shows it."""
         report: dict[str, Any] = self.queue.measures_report(details)
+        self._health.note(
+            queue_bundles=report["summary"]["measures"],
+            queue_metrics=report["summary"]["metrics"],
+        )
         return report
 
     def _build_report(self, details: bool) -> Any:
@@ -204,6 +211,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         :raises InfluxDBError: not all may be stored, and they stay. So they
             do with any other exception.
         """
+        self._health.count(sacks=1)
         with self.queue.process_measures_for_sack(sack) as measures:
             if measures and self._writes_through:
                 writer = self._of_process(direct_write.QueueWriter).writer

@@ -24,6 +24,7 @@ from gnocchi_influxdb import exceptions, opts
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client
+from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.indexer import bookkeeping
 from gnocchi_influxdb.maintenance import deletes, upgrade
 from gnocchi_influxdb.read import fetcher, reader
@@ -61,6 +62,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.statistics: storage.Statistics = _STATISTICS.setdefault(
             id(whole), self.statistics
         )
+        self._health = recorder.of(whole)
         # Gnocchi sets the level of its own loggers only.
         logging.getLogger("gnocchi_influxdb").setLevel(
             logging.getLogger("gnocchi").level
@@ -78,7 +80,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             self.buckets,
             conf.influxdb_batch_size,
             conf.influxdb_timeout,
-            self._count_refused,
+            self._count_sent_and_refused,
         )
         self._index: Any = None
         self._deleter = deletes.Deleter(
@@ -127,7 +129,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             _nanoseconds(to_timestamp),
             resample,
         )
-        with exceptions.answered():
+        with exceptions.answered(), self._health.timing("read"):
             return self.reader.read(metrics_and_aggregations, span)
 
     def add_measures_to_metrics(
@@ -179,7 +181,8 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 # A bucket that fails must not end the loop.
                 try:
                     if len(one.points):
-                        self._writer.write(one)
+                        with self._health.timing("write"):
+                            self._writer.write(one)
                 except exceptions.OF_ONE_BUCKET as e:  # noqa: PERF203
                     failed[one.policy.name] = e
         self._record(
@@ -208,6 +211,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.statistics["processed measures"] += sum(
             one.measures for one in stored
         )
+        self._health.count(stored=sum(len(one.points) for one in stored))
         with self.statistics.time("metadata update"):
             bookkeeping.update_metadata(
                 indexer_driver,
@@ -251,8 +255,13 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
     ) -> None:
         return None
 
+    def _count_sent_and_refused(self, number: int) -> None:
+        self._count_refused(number)
+        self._health.count(stored=-number)
+
     def _count_refused(self, number: int) -> None:
         self.statistics["refused measures"] += number
+        self._health.count(refused=number)
 
 
 def _nanoseconds(timestamp: Any) -> int | None:

@@ -60,6 +60,8 @@ class Deployment:
         # Somebody waits at the terminal, or a monitoring system does: tell
         # at once that a database is away.
         conf.set_override("max_retries", 0, "database")
+        # That is of Gnocchi's own processes.
+        conf.set_override("influxdb_health", False, "storage")
         return conf
 
     @functools.cached_property

@@ -87,6 +87,11 @@ class Breaker:
             self._trial.release()
         return True
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server failed when it was last asked."""
+        return bool(self._failures)
+
     def failed(self, error: exceptions.InfluxDBError) -> None:
         """The server did not do what it was asked."""
         with self._lock:
@@ -153,6 +158,10 @@ class Breakers:
             elif name in policies:
                 paused[name] = breaker.error
         return tried, paused
+
+    def number_open(self) -> int:
+        """How many of them are open. They are asked nothing."""
+        return self.server.is_open + len(self.policies)
 
     def settle(
         self,

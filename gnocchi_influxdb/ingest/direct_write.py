@@ -19,6 +19,7 @@ import daiquiri
 from gnocchi import indexer
 
 from gnocchi_influxdb import exceptions, storage
+from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.indexer import lookup
 from gnocchi_influxdb.ingest import circuit_breaker
 from gnocchi_influxdb.maintenance import downsample, names
@@ -112,6 +113,7 @@ class PostWriter:
             delivery.LONGEST * conf.storage.influxdb_timeout,
             self.writer.storage.client.ping,
         )
+        recorder.of(conf).watch("breakers_open", self.breakers.number_open)
 
     def try_to_write(self, measures: Measures) -> Measures:
         """Store measures as far as InfluxDB takes them. Never raises.

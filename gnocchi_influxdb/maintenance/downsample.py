@@ -16,6 +16,7 @@ downsamples it, under the lock of that sack, and any number of hosts share the
 policies.
 """
 
+import contextlib
 import time
 import zlib
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ from typing import Any
 
 import daiquiri
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.buckets.policy import PolicyBucket
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
+from gnocchi_influxdb.health import recorder
 
 LOG = daiquiri.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class DownsampleJob:
         self._buckets = buckets
         self._indexer = indexer
         self._downsampler = Downsampler(buckets, conf)
+        self._health = recorder.of(conf._conf)
         self._policies: list[Any] = []
         self._listed = float("-inf")
         self._due: dict[str, float] = {}
@@ -98,6 +101,7 @@ class DownsampleJob:
                     and self._due.get(name, 0) <= time.monotonic()
                 ):
                     self._run(policy)
+                    self._count_overdue(policy)
         except Exception as e:
             self._report("the archive policies", e)
 
@@ -129,6 +133,15 @@ class DownsampleJob:
                     return
         except Exception as e:
             self._report(f"archive policy {name}", e)
+
+    def _count_overdue(self, policy: Any) -> None:
+        now = self._buckets.client.clock.now_ns()
+        with contextlib.suppress(exceptions.InfluxDBError):
+            for target in self._buckets.downsampled(policy):
+                mark = self._buckets.watermarks.of(target.name)
+                if mark is not None:
+                    ns = watermark.overdue(mark.until, target.every, now)
+                    self._health.raise_to(overdue=ns / schema.SECOND)
 
     def _report(self, what: str, error: Exception) -> None:
         now = time.monotonic()

@@ -103,22 +103,25 @@ class NamesJob:
         self._resumes = 0.0  # time.monotonic
         self._reported: set[str] = set()
 
-    def run(self, sack: int, sacks: int) -> None:
+    def run(self, sack: int, sacks: int) -> int:
         """Write names of a sack's metrics if it is time. Never raises.
 
         A call looks at one page of metrics, and the next call goes on.
 
         :param sack: number of the sack, from 0 on.
         :param sacks: how many sacks there are.
+        :return: how many metrics got names.
         """
+        written = 0
         share = self._shares.get(sack)
         if share is None:
             share = self._shares[sack] = IdRange(sack, sacks)
         now = time.monotonic()
         if now < max(share.due, self._resumes):
-            return
+            return written
         try:
-            for bucket, error in self.write_page(share)[1].items():
+            written, failed = self.write_page(share)
+            for bucket, error in failed.items():
                 self._report(f"bucket {bucket}", error)
         except Exception as e:
             self._resumes = now + INTERVAL
@@ -126,6 +129,7 @@ class NamesJob:
         if share.next is None:
             share.due = now + INTERVAL
             share.known, share.found = share.found, set()
+        return written
 
     def write_page(
         self, share: IdRange
