@@ -31,10 +31,12 @@ class _Orphans(NamedTuple):
 
     :ivar ids: their metrics, sorted.
     :ivar owned: number of the other series, in all buckets of the policy.
+    :ivar expire: whether they are left to the bucket's retention.
     """
 
     ids: list[uuid.UUID]
     owned: int
+    expire: bool
 
 
 @click.command()
@@ -48,6 +50,12 @@ class _Orphans(NamedTuple):
     help="Prune also the buckets of a policy in which not one metric of the"
     " indexer has a series.",
 )
+@click.option(
+    "--expiring",
+    is_flag=True,
+    help="Prune also what [storage] influxdb_expunge = expire leaves to a"
+    " bucket's retention.",
+)
 @output.format_option
 @click.pass_context
 def prune(
@@ -55,6 +63,7 @@ def prune(
     yes: bool,
     dry_run: bool,
     whole_buckets: bool,
+    expiring: bool,
     format_: str,
 ) -> None:
     """Remove orphan series: those whose metric the indexer does not know.
@@ -69,6 +78,10 @@ def prune(
     deployment: Deployment = ctx.obj
     deployment.be_patient(_TIMEOUT)
     found = _find(deployment)
+    left_alone = 0
+    if not expiring:
+        left_alone = sum(len(one.ids) for one in found.values() if one.expire)
+        found = {k: one for k, one in found.items() if not one.expire}
     suspicious = {
         bucket
         for bucket, orphans in found.items()
@@ -107,19 +120,30 @@ def prune(
         removed = _remove(deployment, doomed)
     left = sum(len(orphans.ids) for orphans in found.values()) - removed
     if format_ == "json":
-        output.show_json({"removed": removed, "left": left})
+        output.show_json(
+            {"removed": removed, "left": left, "expiring": left_alone}
+        )
     else:
         click.echo(f"{removed:,} orphan series removed, {left:,} are left.")
+        if left_alone:
+            click.echo(
+                f"{left_alone:,} more expire with their buckets; --expiring"
+                " removes them now."
+            )
     ctx.exit(1 if left else 0)
 
 
 def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
     stored: list[dict[str, set[uuid.UUID]]] = []
+    expiring = set()
+    expire = deployment.conf.storage.influxdb_expunge == "expire"
     for buckets in deployment.find_all().values():
         of_policy = {}
         for bucket in filter(None, buckets):
             found = series.find(deployment.client, bucket.name)
             of_policy[bucket.name] = found.ids | found.beside
+            if expire and bucket.retention:
+                expiring.add(bucket.name)
         stored.append(of_policy)
     # The series first, then the metrics: a metric is in the indexer before it
     # has points.
@@ -128,6 +152,7 @@ def _find(deployment: Deployment) -> Mapping[str, _Orphans]:
         bucket: _Orphans(
             sorted(ids - known),
             sum(len(each & known) for each in of_policy.values()),
+            bucket in expiring,
         )
         for of_policy in stored
         for bucket, ids in of_policy.items()

@@ -144,11 +144,20 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
                 f"{row.policy}: {row.foreign:,} series in bucket"
                 f" {row.bucket} were not written by Gnocchi"
             )
-    orphans = sum(row.orphans or 0 for row in rows)
-    if orphans:
-        click.echo(
-            f"{orphans:,} orphan series; gnocchi-influxdb prune removes them"
-        )
+    expire = deployment.conf.storage.influxdb_expunge == "expire"
+    for text, orphans in (
+        (
+            "orphan series; gnocchi-influxdb prune removes them",
+            [r.orphans for r in rows if not (expire and r.retention)],
+        ),
+        (
+            "orphan series, which expire; gnocchi-influxdb prune --expiring"
+            " removes them now",
+            [r.orphans for r in rows if expire and r.retention],
+        ),
+    ):
+        if number := sum(filter(None, orphans)):
+            click.echo(f"{number:,} {text}")
     for line in summary.lines(deployment.client, deployment.conf.storage):
         click.echo(line)
 

@@ -20,6 +20,7 @@ from servers import api
 from tests.support import proxy
 from tests.support.by_hand import (
     bucket,
+    change_bucket,
     make_bucket,
     make_token,
     select,
@@ -295,9 +296,37 @@ def test_prune_dry_run(gnocchi, driver):
 
     assert gnocchi.json("prune", "--dry-run") == (
         1,
-        {"removed": 0, "left": 1},
+        {"removed": 0, "left": 1, "expiring": 0},
     )
     assert stored(gnocchi.server, gnocchi.prefix + "low", metric)
+
+
+def test_what_expires(gnocchi, driver, influxdb):
+    """It is told from what nothing else removes."""
+    gnocchi.conf.set_override("influxdb_expunge", "expire", "storage")
+    gnocchi.options["influxdb_expunge"] = "expire"
+    gnocchi.write_configuration()
+    metric = orphan(gnocchi, driver, {recent(60): 1})
+    _, out, _ = gnocchi.run("status")
+    assert "1 orphan series, which expire;" in out
+    code, found = gnocchi.json("prune", "--yes")
+    assert (code, found) == (0, {"removed": 0, "left": 0, "expiring": 1})
+    assert stored(
+        gnocchi.server, driver.buckets.name(metric.archive_policy), metric
+    )
+    code, out, _ = gnocchi.run("prune", "--yes")
+    assert "1 more expire with their buckets" in out
+    code, found = gnocchi.json(
+        "prune", "--yes", "--expiring", "--whole-buckets"
+    )
+    assert (code, found) == (0, {"removed": 1, "left": 0, "expiring": 0})
+    # What a bucket keeps for ever is an orphan all the same.
+    name = driver.buckets.name(metric.archive_policy)
+    orphan(gnocchi, driver, {recent(60): 1})
+    id_, _, shards = bucket(gnocchi.server, name)
+    change_bucket(gnocchi.server, id_, 0, shards)
+    _, out, _ = gnocchi.run("status")
+    assert "1 orphan series; gnocchi-influxdb prune removes them" in out
 
 
 def test_prune_spares_what_may_be_another_gnocchis(gnocchi, driver):
@@ -325,7 +354,7 @@ def test_prune_does_not_touch_other_buckets(gnocchi, driver):
 
     status, found = gnocchi.json("prune", "--yes")
 
-    assert (status, found) == (0, {"removed": 0, "left": 0})
+    assert (status, found) == (0, {"removed": 0, "left": 0, "expiring": 0})
     assert bucket(gnocchi.server, other) is not None
 
 
@@ -368,7 +397,7 @@ def test_prune_windows(gnocchi, driver):
 
     status, found = gnocchi.json("prune", "--yes")
 
-    assert (status, found) == (0, {"removed": 6, "left": 0})
+    assert (status, found) == (0, {"removed": 6, "left": 0, "expiring": 0})
     row = line(gnocchi, "two")
     assert (row["series"], row["orphans"]) == (1, 0)
     for name in (hours, moved):

@@ -802,7 +802,7 @@ def test_orphans(installation, influxdb):
 
     status, found = installation.json("prune", "--yes")
 
-    assert (status, found) == (0, {"removed": 2, "left": 0})
+    assert (status, found) == (0, {"removed": 2, "left": 0, "expiring": 0})
     assert {row["metric"] for row in rows(influxdb, bucket)} == {
         "",
     }
