@@ -28,7 +28,7 @@ from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.indexer import bookkeeping
 from gnocchi_influxdb.maintenance import deletes, upgrade
 from gnocchi_influxdb.read import fetcher, reader
-from gnocchi_influxdb.write import batch, writer
+from gnocchi_influxdb.write import batch, refusals, writer
 
 LOG = daiquiri.getLogger(__name__)
 
@@ -174,8 +174,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         failed: dict[str, exceptions.InfluxDBError] = {}
         if not batches:
             return failed
-        for one in batches:
-            self._report(one.unstorable)
+        self._report([bad for one in batches for bad in one.unstorable])
         with self.statistics.time("raw measures store"):
             for one in batches:
                 # A bucket that fails must not end the loop.
@@ -192,16 +191,19 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         return failed
 
     def _report(self, unstorable: Sequence[batch.Unstorable]) -> None:
-        for metric_id, not_finite, out_of_time in unstorable:
-            self._count_refused(not_finite + out_of_time)
-            LOG.warning(
-                "Measures of metric %s that InfluxDB can't hold are left out:"
-                " %d that are not a finite number, %d with a time before 1970"
-                " or after 2262",
-                metric_id,
-                not_finite,
-                out_of_time,
-            )
+        if not unstorable:
+            return
+        not_finite = sum(one.not_finite for one in unstorable)
+        out_of_time = sum(one.out_of_time for one in unstorable)
+        self._count_refused(not_finite + out_of_time)
+        LOG.warning(
+            "Measures that InfluxDB can't hold are left out: %d that are not"
+            " a finite number, %d with a time before 1970 or after 2262. They"
+            " were of %s",
+            not_finite,
+            out_of_time,
+            refusals.some_metrics([one.metric for one in unstorable]),
+        )
 
     def _record(
         self, stored: Sequence[batch.Batch], indexer_driver: Any

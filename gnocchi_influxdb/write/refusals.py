@@ -16,10 +16,15 @@ the answer does not tell which points of a request were refused, the points
 are sent again in smaller requests.
 """
 
+import dataclasses
+import heapq
 import itertools
-from collections.abc import Callable, Iterable
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterable
 
 import daiquiri
+import numpy
 
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.buckets import manager, shards, type_conflicts
@@ -27,6 +32,9 @@ from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write.batch import Batch
 
 LOG = daiquiri.getLogger(__name__)
+
+# Metrics of which a line of the log shows the ids, and lines for one batch.
+_SHOWN = 5
 
 
 class Refusals:
@@ -42,12 +50,12 @@ class Refusals:
         self._count = count
 
     def parts(
-        self, batch: Batch, error: exceptions.RefusedError
+        self, batch: Batch, error: exceptions.RefusedError, lost: "Lost"
     ) -> Iterable[Batch]:
         """Parts of a refused batch that are worth sending by themselves.
 
-        Refused points that no further request can save are logged and
-        counted.
+        Refused points that no further request can save are counted, and
+        noted in `lost`.
 
         :return: empty: all other points of the batch are stored.
         :raises RefusedError: the error, since it is not about the points:
@@ -56,7 +64,7 @@ class Refusals:
         number = len(batch.points)
         if isinstance(error, exceptions.PartialWriteError):
             if not error.type_conflict or error.dropped >= number:
-                self._lost(batch, error.dropped, error)
+                self._give_up(batch, error.dropped, error, lost)
                 return ()
             # The server stops at the first shard that has another type for
             # our field. Nobody knows what the other shards would have said,
@@ -77,7 +85,7 @@ class Refusals:
         if number > 1:
             half = number // 2
             return batch.part(0, half), batch.part(half, number)
-        self._lost(batch, dropped, error)
+        self._give_up(batch, dropped, error, lost)
         return ()
 
     def too_old(self, batch: Batch, oldest: int) -> Batch:
@@ -97,7 +105,7 @@ class Refusals:
             len(batch.points),
             batch.bucket,
             points.times[0].astype("datetime64[ns]"),
-            _metrics(points),
+            some_metrics(_ids(points)),
         )
         return batch.part(number, len(batch.points))
 
@@ -111,26 +119,17 @@ class Refusals:
             for start, stop in itertools.pairwise(bounds)
         ]
 
-    def _lost(
-        self, batch: Batch, number: int, error: exceptions.RefusedError
+    def _give_up(
+        self,
+        batch: Batch,
+        number: int,
+        error: exceptions.RefusedError,
+        lost: "Lost",
     ) -> None:
         # First, since it may fail, and then all is offered again.
         cure = self._cure(batch, error)
         self._count(number)
-        points = batch.points
-        LOG.error(
-            "InfluxDB has refused for good %d of %d points for bucket %s"
-            " between %s and %s; the others are stored. It says: %s."
-            " The points were of %s%s",
-            number,
-            len(points),
-            batch.bucket,
-            points.times[0].astype("datetime64[ns]"),
-            points.times[-1].astype("datetime64[ns]"),
-            error.reason,
-            _metrics(points),
-            cure,
-        )
+        lost.add(batch.points, number, error.reason, cure)
 
     def _cure(self, batch: Batch, error: exceptions.RefusedError) -> str:
         if not (
@@ -152,9 +151,81 @@ class Refusals:
             return None  # A token that may write may not be allowed to look.
 
 
-def _metrics(points: line_protocol.PointTable) -> str:
-    """Which metrics points are of, some of them by name."""
-    metrics = {points.ids[i] for i in points.metrics[:1000].tolist()}
-    more = ", ..." if len(metrics) > 5 else ""
-    names = ", ".join(sorted(map(str, metrics))[:5])
-    return f"{len(metrics)} metrics: {names}{more}"
+@dataclasses.dataclass(slots=True)
+class _Part:
+    """Lost points for which the same is to be done."""
+
+    oldest: int
+    newest: int
+    number: int = 0
+    said: set[str] = dataclasses.field(default_factory=set)
+    metrics: set[uuid.UUID] = dataclasses.field(default_factory=set)
+
+
+class Lost:
+    """Points of one batch that are lost, for a line or a few in the log.
+
+    Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parts: dict[str, _Part] = {}
+
+    def add(
+        self,
+        points: line_protocol.PointTable,
+        number: int,
+        reason: str,
+        cure: str,
+    ) -> None:
+        """Note some of them.
+
+        :param points: of which `number` are lost.
+        :param reason: the server's words.
+        :param cure: what to do about it, empty if nobody knows.
+        """
+        oldest, newest = int(points.times[0]), int(points.times[-1])
+        with self._lock:
+            # Each shard has a command of its own, and there may be hundreds.
+            if len(self._parts) >= _SHOWN and cure not in self._parts:
+                cure = ""
+            part = self._parts.setdefault(cure, _Part(oldest, newest))
+            part.oldest = min(part.oldest, oldest)
+            part.newest = max(part.newest, newest)
+            part.number += number
+            part.said.add(reason)
+            part.metrics |= _ids(points)
+
+    def tell(self, batch: Batch) -> None:
+        """Log them, if there are any.
+
+        :param batch: the whole of it.
+        """
+        for cure, part in self._parts.items():
+            more = len(part.said) - 1
+            LOG.error(
+                "InfluxDB has refused for good %d of %d points for bucket %s"
+                " between %s and %s; the others are stored. It says: %s%s."
+                " The points were of %s%s",
+                part.number,
+                len(batch.points),
+                batch.bucket,
+                numpy.datetime64(part.oldest, "ns"),
+                numpy.datetime64(part.newest, "ns"),
+                min(part.said),
+                f" (and {more} more)" if more else "",
+                some_metrics(part.metrics),
+                cure,
+            )
+
+
+def some_metrics(ids: Collection[uuid.UUID]) -> str:
+    """How many metrics these are, and the ids of some."""
+    more = ", ..." if len(ids) > _SHOWN else ""
+    first = ", ".join(map(str, heapq.nsmallest(_SHOWN, ids)))
+    return f"{len(ids)} metrics: {first}{more}"
+
+
+def _ids(points: line_protocol.PointTable) -> set[uuid.UUID]:
+    return {points.ids[i] for i in numpy.unique(points.metrics).tolist()}

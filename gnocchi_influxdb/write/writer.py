@@ -97,9 +97,16 @@ class BatchWriter:
             oldest = self._buckets.oldest_taken(batch.policy)
             if batch.points.times[0] < oldest:
                 batch = self._refusals.too_old(batch, oldest)
+        lost = refusals.Lost()
+        try:
+            self._write(batch, lost)
+        finally:
+            lost.tell(batch)
+
+    def _write(self, batch: Batch, lost: refusals.Lost) -> None:
         bounds = request_bounds(len(batch.points), self._batch_size)
         if len(bounds) == 1:
-            self._send(batch)
+            self._send(batch, lost)
             return
         parts = [batch.part(start, stop) for start, stop in bounds]
         lines, marked = self._send_ahead(batch, parts)
@@ -107,7 +114,7 @@ class BatchWriter:
         utils.parallel_map(
             self._send,
             [
-                (part, marked, encoded)
+                (part, lost, marked, encoded)
                 for part, encoded in itertools.zip_longest(parts, lines)
             ],
         )
@@ -143,10 +150,15 @@ class BatchWriter:
         return [lines.result() for lines in encoded], marked
 
     def _send(
-        self, batch: Batch, marked: int = 0, lines: bytes | None = None
+        self,
+        batch: Batch,
+        lost: refusals.Lost,
+        marked: int = 0,
+        lines: bytes | None = None,
     ) -> None:
         """Write the points of a batch in one request, or more if refused.
 
+        :param lost: takes note of those that are refused for good.
         :param marked: until when (ns) they need no further marks.
         :param lines: of the points, if they are encoded already.
         """
@@ -155,5 +167,5 @@ class BatchWriter:
         try:
             self._delivery.write(batch, lines, marked)
         except exceptions.RefusedError as e:
-            for part in self._refusals.parts(batch, e):
-                self._send(part)
+            for part in self._refusals.parts(batch, e, lost):
+                self._send(part, lost)

@@ -99,6 +99,18 @@ def test_no_room_for_it(driver, influxdb, indexer_driver, logged):
     assert "3 with a time before 1970 or after 2262" in warning
 
 
+def test_a_thousand_that_there_is_no_room_for(driver, indexer_driver, logged):
+    """Prometheus sends NaN for each idle summary, at each scrape."""
+    metrics = [metric(policy((100, 60), name=f"p{i % 3}")) for i in range(300)]
+    batch = {m: [(T0, math.nan), (T0 + NS, 1.0)] for m in metrics}
+    write(driver, batch, indexer_driver)
+    assert refused(driver) == 300
+    (warning,) = logged.warnings()
+    assert "300 that are not a finite number" in warning
+    assert "300 metrics" in warning
+    assert len(warning) < 500
+
+
 def test_nothing_but_what_there_is_no_room_for(
     driver, influxdb, indexer_driver
 ):
@@ -284,7 +296,7 @@ def test_type_conflict_and_out_of_retention(
 
 
 def test_other_shards_are_written_however_often_it_is_offered(
-    make_conf, influxdb, indexer_driver
+    make_conf, influxdb, indexer_driver, logged
 ):
     """Neither lost nor asked for without end."""
     with proxy.Proxy(influxdb.url) as between:
@@ -311,9 +323,16 @@ def test_other_shards_are_written_however_often_it_is_offered(
             assert len(stored(driver, influxdb, m)) == 288 * 13
             # One for all, one a shard: not one a point.
             assert len(between.paths(by_hand.WRITES)) <= 1 + 20
+    # Nor a line of the log for each shard, and none is left out.
+    told = [w for w in logged.warnings() if "for good" in w]
+    assert len(told) == 2 * 6
+    numbers = [re.search(r"for good (\d+) of 5760", w)[1] for w in told]
+    assert sum(map(int, numbers)) == 2 * 288 * 7
 
 
-def test_line_that_can_not_be_parsed(make_conf, influxdb, indexer_driver):
+def test_line_that_can_not_be_parsed(
+    make_conf, influxdb, indexer_driver, logged
+):
     """The driver writes none, so they are spoilt on the way."""
     broken = [metric(policy((10**5, 60))) for _ in range(3)]
     sound = [metric(policy((10**5, 60))) for _ in range(20)]
@@ -347,6 +366,9 @@ def test_line_that_can_not_be_parsed(make_conf, influxdb, indexer_driver):
         assert refused(driver) == 3
         # A search in halves: not one a point.
         assert len(between.paths(by_hand.WRITES)) <= 3 * 2 * 11
+    (told,) = logged.warnings()
+    assert "(and 2 more)" in told
+    assert all(str(m.id) in told for m in broken)
 
 
 def test_body_too_large(make_conf, influxdb, indexer_driver):
