@@ -26,19 +26,16 @@
          │   └─ PartialWriteError it took some points and refused the others
          ├─ QueryError            the server failed while it answered a query
          ├─ ResponseError         the answer is cut or is not InfluxDB's
-         └─ ReadFailedError       one of these, for Gnocchi's API
+         ├─ ReadFailedError       one of these, for Gnocchi's API
+         └─ UpgradeError          one of these, for gnocchi-upgrade
 
 No message ever contains the token.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import daiquiri
 import webob.exc  # type: ignore[import-untyped]
 from gnocchi import storage
-
-LOG = daiquiri.getLogger(__name__)
 
 
 class InfluxDBError(storage.StorageError):  # type: ignore[misc]
@@ -121,18 +118,13 @@ class ResponseError(InfluxDBError):
 
 
 def raise_first(failed: Mapping[str, InfluxDBError]) -> None:
-    """Raise one of several errors, if there are any, and log the others.
+    """Raise one of several errors, if there are any.
 
     :param failed: by name of the archive policy that can't be stored.
     """
-    if not failed:
-        return
-    (_, first), *others = failed.items()
-    for policy, error in others:
-        LOG.error(
-            "Measures of archive policy %s can't be stored: %s", policy, error
-        )
-    raise first
+    for error in failed.values():
+        # One that is raised again and again shall not grow.
+        raise error.with_traceback(None)
 
 
 class ReadFailedError(InfluxDBError, webob.exc.HTTPServiceUnavailable):  # type: ignore[misc]
@@ -156,14 +148,14 @@ class ReadFailedError(InfluxDBError, webob.exc.HTTPServiceUnavailable):  # type:
         return str(self.args[0])
 
 
-@contextlib.contextmanager
-def answered() -> Iterator[None]:
-    """Let Gnocchi's API answer 503 to an InfluxDBError, and log the error.
+class UpgradeError(InfluxDBError, SystemExit):
+    """gnocchi-upgrade can't go on, and the log has said why.
 
-    :raises ReadFailedError: its `__cause__` is the error.
+    As a SystemExit it ends that command without a traceback.
+
+    :param cause: its words are those of this error.
     """
-    try:
-        yield
-    except InfluxDBError as e:
-        LOG.error("A request is answered 503: %s", e)
-        raise ReadFailedError(e) from e
+
+    def __init__(self, cause: InfluxDBError) -> None:
+        super().__init__(str(cause))
+        self.code = 1

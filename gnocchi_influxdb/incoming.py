@@ -30,7 +30,7 @@ import numpy
 from gnocchi import carbonara, incoming
 from stevedore import driver
 
-from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb import exceptions, opts, outages
 from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.ingest import direct_write
 
@@ -60,6 +60,11 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         self.iter_on_sacks_to_process = self.queue.iter_on_sacks_to_process
         self._lock = threading.Lock()
         self._made: dict[type[Any], tuple[int, Any]] = {}
+        self._refreshes = outages.Outage(
+            "Requests with refresh=true are answered 503",
+            "Requests with refresh=true are answered again",
+            "requests",
+        )
         self._writes_through = self._conf.storage.driver == "influxdb"
         if not self._writes_through:
             LOG.warning(
@@ -189,7 +194,7 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         :raises ReadFailedError: the block has raised an InfluxDBError.
         """
         with (
-            exceptions.answered(),
+            outages.answered(self._refreshes),
             self.queue.process_measure_for_metrics(metric_ids) as measures,
         ):
             yield measures
@@ -205,34 +210,44 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         Gnocchi would make objects of all that the indexer knows of the
         metrics, which takes longer than storing their measures.
 
-        What one bucket does not take stays, and holds up no other.
+        What one bucket does not take stays, and holds up no other. While
+        InfluxDB is away, the sack is left alone.
 
         :return: the measures, if they are not for InfluxDB.
         :raises InfluxDBError: not all may be stored, and they stay. So they
             do with any other exception.
         """
         self._health.count(sacks=1)
-        with self.queue.process_measures_for_sack(sack) as measures:
-            if measures and self._writes_through:
-                writer = self._of_process(direct_write.QueueWriter).writer
-                written = writer.write(measures)
-                LOG.debug(
-                    "Measures for %d metrics of sack %s are stored",
-                    written.stored,
-                    sack,
-                )
-                if written.failed:
-                    self._take_out(writer, set(measures) - set(written.left))
-                    exceptions.raise_first(written.failed)
-                measures = {}
-            yield measures
+        if not self._writes_through:
+            with self.queue.process_measures_for_sack(sack) as measures:
+                yield measures
+            return
+        worker = self._of_process(direct_write.QueueWriter)
+        if worker.breakers.server.allows():
+            self._store(worker, sack)
+        yield {}
         # Gnocchi still holds the lock of the sack.
-        if self._writes_through:
-            job = self._of_process(direct_write.QueueWriter).downsampling
-            job.run(sack.number, sack.total)
+        worker.downsampling.run(sack.number, sack.total)
+
+    def _store(
+        self, worker: direct_write.QueueWriter, sack: incoming.Sack
+    ) -> None:
+        with self.queue.process_measures_for_sack(sack) as measures:
+            if not measures:
+                worker.breakers.server.undecided()
+                return
+            written = worker.writer.write(measures, worker.breakers)
+            LOG.debug(
+                "Measures for %d metrics of sack %s are stored",
+                written.stored,
+                sack,
+            )
+            if written.failed:
+                self._take_out(worker, set(measures) - set(written.left))
+                exceptions.raise_first(written.failed)
 
     def _take_out(
-        self, writer: direct_write.DirectWriter, metric_ids: Iterable[Any]
+        self, worker: direct_write.QueueWriter, metric_ids: Iterable[Any]
     ) -> None:
         """Take single metrics out of the queue.
 
@@ -242,7 +257,9 @@ class InfluxDBIncoming(incoming.IncomingDriver):  # type: ignore[misc]
         with self.queue.process_measure_for_metrics(
             list(metric_ids)
         ) as measures:
-            exceptions.raise_first(writer.write(measures).failed)
+            exceptions.raise_first(
+                worker.writer.write(measures, worker.breakers).failed
+            )
 
     def has_unprocessed(self, metric_id: Any) -> bool:
         """Whether measures of a metric wait in the queue."""

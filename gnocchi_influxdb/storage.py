@@ -20,7 +20,7 @@ import daiquiri
 import numpy
 from gnocchi import indexer, storage
 
-from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb import circuit_breaker, exceptions, opts, outages
 from gnocchi_influxdb.aggregation import span as spans
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client
@@ -28,7 +28,7 @@ from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.indexer import bookkeeping
 from gnocchi_influxdb.maintenance import deletes, upgrade
 from gnocchi_influxdb.read import fetcher, reader
-from gnocchi_influxdb.write import batch, refusals, writer
+from gnocchi_influxdb.write import batch, delivery, refusals, writer
 
 LOG = daiquiri.getLogger(__name__)
 
@@ -89,6 +89,22 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             self._list_deleted,
             expire=conf.influxdb_expunge == "expire",
         )
+        self._deletes = circuit_breaker.Breakers(
+            "Points of deleted metrics stay",
+            "deletes points",
+            delivery.LONGEST * conf.influxdb_timeout,
+            self.client.ping,
+        )
+        self._reads = outages.Outage(
+            "Requests are answered 503",
+            "Requests are answered again",
+            "such requests",
+        )
+        self._writes = outages.Outage(
+            "Measures stay in Gnocchi's queue until InfluxDB takes them again",
+            "InfluxDB takes measures from Gnocchi's queue again",
+        )
+        outages.silence_chef()
         try:
             self.client.connect()
         except exceptions.ConfigurationError as e:
@@ -102,9 +118,13 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
     def upgrade(self) -> None:
         """Check that there is an InfluxDB that this driver can work with.
 
-        :raises InfluxDBError: there is none; it says what to do.
+        :raises UpgradeError: there is none; it says what to do.
         """
-        upgrade.check(self.client, self.conf)
+        try:
+            upgrade.check(self.client, self.conf)
+        except exceptions.InfluxDBError as e:
+            LOG.error("%s", e)
+            raise exceptions.UpgradeError(e) from e
 
     def get_aggregated_measures(
         self,
@@ -129,7 +149,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             _nanoseconds(to_timestamp),
             resample,
         )
-        with exceptions.answered(), self._health.timing("read"):
+        with outages.answered(self._reads), self._health.timing("read"):
             return self.reader.read(metrics_and_aggregations, span)
 
     def add_measures_to_metrics(
@@ -143,11 +163,14 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         :raises InfluxDBError: not all may be stored. They can be offered
             again as they are.
         """
-        exceptions.raise_first(
-            self.store(
-                self.batches(metrics_and_measures.items()), indexer_driver
-            )
-        )
+        batches = self.batches(metrics_and_measures.items())
+        try:
+            exceptions.raise_first(self.store(batches, indexer_driver))
+        except exceptions.InfluxDBError as e:
+            self._writes.failed(e)
+            raise
+        if batches:
+            self._writes.succeeded()
 
     def batches(
         self, measures: Iterable[tuple[Any, Any]]
@@ -227,7 +250,8 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         self.statistics["metadata update"] += metrics
 
     def _delete_metric(self, metric: Any) -> None:
-        self._deleter.delete(metric)
+        with self._deletes.asking(metric.archive_policy.name):
+            self._deleter.delete(metric)
 
     def _list_deleted(self, limit: int) -> Any:
         """Metrics that were deleted and that Gnocchi has not yet expunged."""

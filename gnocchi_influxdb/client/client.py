@@ -125,13 +125,30 @@ class Client:
         :raises RefusedError: none was written, or some are not.
         :raises BucketNotFoundError: the bucket has to be made first.
         """
+        body, headers = lines, {"Content-Type": "text/plain; charset=utf-8"}
+        if self._conf.influxdb_gzip and lines:
+            body = gzip.compress(lines, compresslevel=1)
+            headers["Content-Encoding"] = "gzip"
         try:
-            self._write(bucket, lines)
+            response = self._request(
+                "POST",
+                self._api.write_path(bucket),
+                body,
+                headers,
+                is_write=True,
+            )
         except exceptions.RefusedError as e:
             halves = api.halves(lines)
             if e.status != 413 or not all(halves):
                 raise
             self._write_halves(bucket, halves)
+            return
+        if response.status != 204:
+            # A proxy's page, say: nothing was written.
+            raise exceptions.ResponseError(
+                f"{self.url} answered {response.status} to a write; InfluxDB"
+                f" answers 204. Is [storage] influxdb_url right?"
+            )
 
     def _write_halves(self, bucket: str, halves: Iterable[bytes]) -> None:
         refused = []
@@ -145,25 +162,6 @@ class Client:
             refused[0].dropped = sum(e.dropped for e in refused)
             refused[0].type_conflict = any(e.type_conflict for e in refused)
             raise refused[0]
-
-    def _write(self, bucket: str, lines: bytes) -> None:
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        if self._conf.influxdb_gzip and lines:
-            lines = gzip.compress(lines, compresslevel=1)
-            headers["Content-Encoding"] = "gzip"
-        response = self._request(
-            "POST",
-            self._api.write_path(bucket),
-            lines,
-            headers,
-            is_write=True,
-        )
-        if response.status != 204:
-            # A proxy's page, say: nothing was written.
-            raise exceptions.ResponseError(
-                f"{self.url} answered {response.status} to a write; InfluxDB"
-                f" answers 204. Is [storage] influxdb_url right?"
-            )
 
     def query(self, flux: str, sink: transport.Sink | None = None) -> bytes:
         """Answer of a Flux query: CSV with a header, without annotations.

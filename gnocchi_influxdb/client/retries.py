@@ -11,6 +11,8 @@
 # under the License.
 """Repeating a request that may succeed the next time."""
 
+import time
+
 import daiquiri
 import tenacity
 
@@ -18,24 +20,39 @@ from gnocchi_influxdb import exceptions
 
 LOG = daiquiri.getLogger(__name__)
 
+# Seconds between two lines of the log about repetitions.
+_SILENCE = 300.0
+
 
 def retrying(max_retries: int, longest: float) -> tenacity.Retrying:
     """Attempts at a request, repeated after an UnavailableError.
 
     Use it as ``for attempt in retrying: with attempt: ...``; the last error
-    is raised as it is. Threads may share it.
+    is raised as it is. Repetitions are logged now and then. Threads may share
+    it.
 
     :param longest: seconds after which no repetition begins, and the longest
         wait for a server that says when to come back.
     """
 
+    told = float("-inf")
+    untold = 0
+
     def log(state: tenacity.RetryCallState) -> None:
+        # Threads may race; then there is a line more or less.
+        nonlocal told, untold
+        now = time.monotonic()
+        if now - told < _SILENCE:
+            untold += 1
+            return
         LOG.warning(
-            "%s; trying again (%d of %d)",
+            "%s; trying again (%d of %d)%s",
             state.outcome and state.outcome.exception(),
             state.attempt_number,
             max_retries,
+            f", and {untold} more since the last such line" * bool(untold),
         )
+        told, untold = now, 0
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(exceptions.UnavailableError),

@@ -15,17 +15,18 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import daiquiri
 from gnocchi import indexer
 
-from gnocchi_influxdb import exceptions, storage
+from gnocchi_influxdb import (
+    circuit_breaker,
+    exceptions,
+    outages,
+    storage,
+)
 from gnocchi_influxdb.health import recorder
 from gnocchi_influxdb.indexer import lookup
-from gnocchi_influxdb.ingest import circuit_breaker
 from gnocchi_influxdb.maintenance import downsample, names
 from gnocchi_influxdb.write import delivery
-
-LOG = daiquiri.getLogger(__name__)
 
 Measures = Mapping[uuid.UUID, Any]
 
@@ -53,42 +54,53 @@ class DirectWriter:
         self.indexer = indexer.get_driver(conf)
         self.storage = storage.InfluxDBStorage(conf.storage, max_retries)
 
+    def breakers(
+        self, doing: str, counts: str | None = None
+    ) -> circuit_breaker.Breakers:
+        """Breakers that fit its writes.
+
+        :param doing: what measures do meanwhile, for the log.
+        """
+        conf = self.storage.conf
+        return circuit_breaker.Breakers(
+            doing,
+            "takes measures",
+            delivery.LONGEST * conf.influxdb_timeout,
+            self.storage.client.ping,
+            counts,
+        )
+
     def write(
-        self,
-        measures: Measures,
-        breakers: circuit_breaker.Breakers | None = None,
+        self, measures: Measures, breakers: circuit_breaker.Breakers
     ) -> Written:
         """Store measures, and drop those of metrics that are not there.
 
         Gnocchi drops those, too, when it takes them out of a queue.
 
         :param measures: {metric id: structured array}.
-        :param breakers: what has failed is left alone; None: try everything.
+        :param breakers: that of the server has allowed it, and is told what
+            came of it. Policies that have failed are left alone.
         :raises InfluxDBError: the server fails; not all may be stored.
         """
         # The indexer must hear nothing of a metric without measures.
         ids = [id_ for id_, of_metric in measures.items() if len(of_metric)]
-        batches = self.storage.batches(
-            (metric, measures[metric.id])
-            for metric in lookup.receivers(self.indexer, ids)
-        )
         tried: dict[str, circuit_breaker.Breaker] = {}
-        paused: dict[str, exceptions.InfluxDBError] = {}
-        if breakers is not None:
+        try:
+            batches = self.storage.batches(
+                (metric, measures[metric.id])
+                for metric in lookup.receivers(self.indexer, ids)
+            )
             tried, paused = breakers.admit(
                 {one.policy.name for one in batches}
             )
-        try:
             failed = self.storage.store(
                 [one for one in batches if one.policy.name not in paused],
                 self.indexer,
             )
-        except BaseException:
-            for breaker in tried.values():
-                breaker.undecided()
+        except BaseException as e:
+            breakers.interrupted(tried, e)
             raise
-        if breakers is not None:
-            breakers.settle(tried, failed)
+        breakers.settle(tried, failed)
         failed |= paused
         stored, left = 0, {}
         for one in batches:
@@ -96,6 +108,10 @@ class DirectWriter:
                 left.update({id_: measures[id_] for id_ in one.points.ids})
             else:
                 stored += len(one.points.ids)
+        if stored:
+            breakers.server.succeeded()
+        else:
+            breakers.server.undecided()
         return Written(stored, left, failed)
 
 
@@ -109,9 +125,12 @@ class PostWriter:
     def __init__(self, conf: Any) -> None:
         # The queue is the second try: a client does not wait for more.
         self.writer = DirectWriter(conf, max_retries=0)
-        self.breakers = circuit_breaker.Breakers(
-            delivery.LONGEST * conf.storage.influxdb_timeout,
-            self.writer.storage.client.ping,
+        self.breakers = self.writer.breakers(
+            "Measures go to the queue", "measures"
+        )
+        self._others = outages.Outage(
+            "Measures go to the queue, and it is not InfluxDB that fails",
+            "What failed beside InfluxDB works again",
         )
         recorder.of(conf).watch("breakers_open", self.breakers.number_open)
 
@@ -120,36 +139,33 @@ class PostWriter:
 
         :return: those that it does not take now.
         """
-        server = self.breakers.server
-        if not server.allows():
-            return measures
-        try:
-            written = self.writer.write(measures, self.breakers)
-        except exceptions.InfluxDBError as e:
-            server.failed(e)
-            return measures
-        except Exception:
-            server.undecided()
-            # The indexer, most likely. The points may be stored already;
-            # from the queue they are stored again, which changes nothing.
-            LOG.exception("Measures go to the queue")
-            return measures
-        if written.stored:
-            server.succeeded()
-        else:
-            server.undecided()
-        return written.left
+        left = measures
+        if self.breakers.server.allows():
+            try:
+                left = self.writer.write(measures, self.breakers).left
+                self._others.succeeded()
+            except exceptions.InfluxDBError:
+                pass  # The breaker has told it.
+            except Exception as e:
+                # The indexer, most likely. The points may be stored already;
+                # from the queue they are stored again, which changes nothing.
+                self._others.failed(e)
+        if left:
+            self.breakers.outage.count(sum(map(len, left.values())))
+        return left
 
 
 class QueueWriter:
     """Writes what metricd takes out of the queue, names and windows.
 
+    :ivar breakers: of the queue.
     :ivar names: None: they are not wanted.
     :ivar downsampling: of archive policies.
     """
 
     def __init__(self, conf: Any) -> None:
         self.writer = DirectWriter(conf)
+        self.breakers = self.writer.breakers("Measures stay in the queue")
         self.downsampling = downsample.DownsampleJob(
             self.writer.storage.buckets, self.writer.indexer, conf.storage
         )

@@ -100,14 +100,17 @@ class Deleter:
         if metric.id not in self._waiting.get(buckets, ()):
             self._look_ahead()
         waiting = self._waiting.get(buckets, {})
-        others = (id_ for id_ in waiting if id_ != metric.id)
-        ids = [metric.id, *itertools.islice(others, self._at_once - 1)]
-        try:
-            deleted = self._delete_in(buckets, ids)
-        except exceptions.UnavailableError:
-            # So many metrics may have taken too long.
-            self._at_once = max(self._at_once // 4, 1)
-            raise
+        while True:
+            others = (id_ for id_ in waiting if id_ != metric.id)
+            ids = [metric.id, *itertools.islice(others, self._at_once - 1)]
+            try:
+                deleted = self._delete_in(buckets, ids)
+                break
+            except exceptions.UnavailableError:
+                if self._at_once == 1:
+                    raise
+                # So many may have taken too long.
+                self._at_once = max(self._at_once // 4, 1)
         self._at_once = min(self._at_once * 2, METRICS_PER_DELETE)
         for id_ in deleted:
             waiting.pop(id_, None)

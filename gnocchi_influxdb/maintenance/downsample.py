@@ -22,22 +22,18 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-import daiquiri
-
-from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb import exceptions, outages, schema
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.buckets.policy import PolicyBucket
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from gnocchi_influxdb.health import recorder
 
-LOG = daiquiri.getLogger(__name__)
-
 # Seconds that a call may take before it leaves the rest to the next one: the
 # measures that wait in the sack wait meanwhile.
 _LONGEST = 10.0
-# Seconds until a failure of the same policy is logged again.
-_SILENCE = 3600.0
+# Seconds for which a server that fails is not asked for another policy.
+_PAUSE = 30.0
 
 
 def downsample(
@@ -84,7 +80,12 @@ class DownsampleJob:
         self._listed = float("-inf")
         self._due: dict[str, float] = {}
         self._next: dict[str, int] = {}
-        self._told: dict[str, float] = {}
+        self._resumes = float("-inf")
+        self._outage = outages.Outage(
+            "Archive policies ({of}): windows are not downsampled, which is"
+            f" tried each {watermark.INTERVAL} s; points are kept meanwhile",
+            "Archive policies ({of}): windows are downsampled again",
+        )
 
     def run(self, sack: int, sacks: int) -> None:
         """Downsample the policies of a sack if it is time. Never raises.
@@ -99,11 +100,14 @@ class DownsampleJob:
                     zlib.crc32(name.encode("utf-8", "surrogatepass")) % sacks
                     == sack
                     and self._due.get(name, 0) <= time.monotonic()
+                    and self._resumes <= time.monotonic()
                 ):
                     self._run(policy)
                     self._count_overdue(policy)
         except Exception as e:
-            self._report("the archive policies", e)
+            self._outage.failed(e, "all")
+        else:
+            self._outage.succeeded("all")
 
     def _list(self) -> list[Any]:
         """Policies with something to downsample."""
@@ -132,7 +136,11 @@ class DownsampleJob:
                     self._due[name] = 0  # Go on at the next call.
                     return
         except Exception as e:
-            self._report(f"archive policy {name}", e)
+            self._outage.failed(e, name)
+            if isinstance(e, exceptions.UnavailableError):
+                self._resumes = time.monotonic() + _PAUSE
+        else:
+            self._outage.succeeded(name)
 
     def _count_overdue(self, policy: Any) -> None:
         now = self._buckets.client.clock.now_ns()
@@ -142,16 +150,3 @@ class DownsampleJob:
                 if mark is not None:
                     ns = watermark.overdue(mark.until, target.every, now)
                     self._health.raise_to(overdue=ns / schema.SECOND)
-
-    def _report(self, what: str, error: Exception) -> None:
-        now = time.monotonic()
-        if now - self._told.get(what, float("-inf")) >= _SILENCE:
-            self._told[what] = now
-            LOG.error(
-                "Downsampling of %s fails and is tried again every %d s; its"
-                " points are kept meanwhile: %s",
-                what,
-                watermark.INTERVAL,
-                error,
-                exc_info=not isinstance(error, exceptions.InfluxDBError),
-            )

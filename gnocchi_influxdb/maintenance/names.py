@@ -33,7 +33,7 @@ import datetime
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import daiquiri
@@ -121,11 +121,10 @@ class NamesJob:
             return written
         try:
             written, failed = self.write_page(share)
-            for bucket, error in failed.items():
-                self._report(f"bucket {bucket}", error)
+            self._report({f"bucket {name}": e for name, e in failed.items()})
         except Exception as e:
             self._resumes = now + INTERVAL
-            self._report("all buckets", e)
+            self._report({"all buckets": e})
         if share.next is None:
             share.due = now + INTERVAL
             share.known, share.found = share.found, set()
@@ -206,20 +205,31 @@ class NamesJob:
         if self._buckets.watermarks.of(moved.name):
             yield moved
 
-    def _report(self, where: str, error: Exception) -> None:
-        if where not in self._reported:
-            self._reported.add(where)
-            LOG.warning(
-                "The names of some metrics (measurement metric_info) are"
-                " missing in %s; measures do not depend on them."
-                " gnocchi-metricd tries again every %d s and does not repeat"
-                " this message. [storage] influxdb_metric_info = false does"
-                " without. %s",
-                where,
-                INTERVAL,
-                error,
-                exc_info=not isinstance(error, exceptions.InfluxDBError),
-            )
+    def _report(self, failed: Mapping[str, Exception]) -> None:
+        """Log an error of buckets that were not reported before.
+
+        :param failed: by what is missing names, for the log.
+        """
+        new = [where for where in failed if where not in self._reported]
+        if not new:
+            return
+        self._reported.update(new)
+        error = failed[new[0]]
+        others = f" and {len(new) - 1} more" if len(new) > 1 else ""
+        LOG.warning(
+            "The names of some metrics (measurement metric_info) are"
+            " missing in %s%s; measures do not depend on them."
+            " gnocchi-metricd tries again every %d s and does not repeat"
+            " this message. [storage] influxdb_metric_info = false does"
+            " without. %s",
+            new[0],
+            others,
+            INTERVAL,
+            error,
+            exc_info=None
+            if isinstance(error, exceptions.InfluxDBError)
+            else error,
+        )
 
 
 def _utc(ns: int) -> datetime.datetime:

@@ -97,27 +97,24 @@ class BatchWriter:
             oldest = self._buckets.oldest_taken(batch.policy)
             if batch.points.times[0] < oldest:
                 batch = self._refusals.too_old(batch, oldest)
+        bounds = request_bounds(len(batch.points), self._batch_size)
         lost = refusals.Lost()
         try:
-            self._write(batch, lost)
+            if len(bounds) == 1:
+                self._send(batch, lost)
+                return
+            parts = [batch.part(start, stop) for start, stop in bounds]
+            lines, marked = self._send_ahead(batch, parts)
+            # No two points share metric and time, so their order is free.
+            utils.parallel_map(
+                self._send,
+                [
+                    (part, lost, marked, encoded)
+                    for part, encoded in itertools.zip_longest(parts, lines)
+                ],
+            )
         finally:
             lost.tell(batch)
-
-    def _write(self, batch: Batch, lost: refusals.Lost) -> None:
-        bounds = request_bounds(len(batch.points), self._batch_size)
-        if len(bounds) == 1:
-            self._send(batch, lost)
-            return
-        parts = [batch.part(start, stop) for start, stop in bounds]
-        lines, marked = self._send_ahead(batch, parts)
-        # No two points share metric and time, so their order is free.
-        utils.parallel_map(
-            self._send,
-            [
-                (part, lost, marked, encoded)
-                for part, encoded in itertools.zip_longest(parts, lines)
-            ],
-        )
 
     def _send_ahead(
         self, batch: Batch, parts: Sequence[Batch]

@@ -18,7 +18,7 @@ import pytest
 import webtest
 from gnocchi.rest import app as gnocchi_app
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, outages
 from tests.support import samples
 from tests.support.cloud import Cloud
 
@@ -96,7 +96,7 @@ def test_cause_and_words_stay():
     ):
         with (
             pytest.raises(exceptions.ReadFailedError) as raised,
-            exceptions.answered(),
+            outages.answered(outages.Outage("Away", "Back")),
         ):
             raise error
         assert str(raised.value) == "words"

@@ -91,11 +91,16 @@ def read(driver, a_metric, method, seconds, start=None, stop=None, **more):
 
 @contextlib.contextmanager
 def fails_with(kind, match=None):
-    """Expect an error of a class. That of a read is the cause of a 503."""
+    """Expect an error of a class.
+
+    That of a read is the cause of a 503, that of an upgrade of its end.
+    """
     with pytest.raises(exceptions.InfluxDBError, match=match) as raised:
         yield raised
     error = raised.value
-    if isinstance(error, exceptions.ReadFailedError):
+    if isinstance(
+        error, (exceptions.ReadFailedError, exceptions.UpgradeError)
+    ):
         error = error.__cause__
     assert isinstance(error, kind)
 

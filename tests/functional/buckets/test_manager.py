@@ -431,7 +431,7 @@ def test_an_organization_without_buckets(
     )
     m = metric(policy((1440, 60)))
     name = driver.buckets.name(m.archive_policy)
-    with pytest.raises(exceptions.AccessError) as error:
+    with fails_with(exceptions.AccessError) as error:
         driver.upgrade()
     said = str(error.value)
     assert f"influx bucket create --org {second_org} --name gnocchi" in said

@@ -215,7 +215,7 @@ def test_mutual_without_a_certificate(
         with pytest.raises(exceptions.InfluxDBError) as error:
             driver.upgrade()
         assert isinstance(
-            error.value,
+            error.value.__cause__,
             exceptions.ConfigurationError | exceptions.UnavailableError,
         )
         assert between.url in str(error.value)
@@ -351,7 +351,7 @@ def test_gone_in_the_middle_of_a_handshake(make_conf, cafile, indexer_driver):
                 influxdb_max_retries=1,
             ).storage
         )
-        with pytest.raises(exceptions.UnavailableError):
+        with fails_with(exceptions.UnavailableError):
             driver.upgrade()
         server.shutdown(socket.SHUT_RDWR)
     assert len(asked) == 2

@@ -56,7 +56,7 @@ def m():
 
 
 def complaint(driver, kind=exceptions.ConfigurationError):
-    with pytest.raises(kind) as error:
+    with fails_with(kind) as error:
         driver.upgrade()
     said = str(error.value)
     assert "\n" not in said

@@ -14,6 +14,7 @@
 
 import pytest
 
+from gnocchi_influxdb import outages
 from gnocchi_influxdb.maintenance import downsample
 from tests.functional.downsampling.passes import DAY, HOUR, MINUTE, now
 from tests.support import proxy
@@ -27,6 +28,7 @@ NAMES = [f"policy-{i}" for i in range(4)]
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(downsample, "time", made)
+    monkeypatch.setattr(outages, "time", made)
     return made
 
 
@@ -80,7 +82,7 @@ def test_each_policy_is_of_one_sack(cloud, policies, clock, monkeypatch):
     assert len(passed) == 4 * len(NAMES)
 
 
-def test_an_error_is_logged_once_an_hour(
+def test_an_error_is_logged_now_and_then(
     cloud, policies, clock, between, logged
 ):
     def refuse(request):
@@ -91,18 +93,39 @@ def test_an_error_is_logged_once_an_hour(
     between.before = refuse
 
     def told():
-        return sum("Downsampling of" in m for m in logged.warnings())
+        return [m for m in logged.warnings() if "not downsampled" in m]
 
     metricd(cloud)
-    assert told() == len(NAMES)
-    for _ in range(11):
+    assert len(told()) == 1
+    for _ in range(3):
         clock.now += 301
         metricd(cloud)
-    assert told() == len(NAMES)
+    assert len(told()) == 4
+    assert all(name in told()[-1] for name in NAMES)
+    assert not any(downsampled(cloud, policies))
+    between.before = None
     clock.now += 301
     metricd(cloud)
-    assert told() == 2 * len(NAMES)
-    assert not any(downsampled(cloud, policies))
+    assert all(downsampled(cloud, policies))
+    assert "windows are downsampled again" in logged.warnings()[-1]
+
+
+def test_a_server_that_is_away_is_asked_about_one_policy(
+    cloud, policies, clock, between, logged
+):
+    asked = []
+
+    def refuse(request):
+        asked.append(request)
+        return proxy.answer("503 Service Unavailable", b"no")
+
+    between.before = refuse
+    metricd(cloud)
+    assert 1 <= len(asked) <= 5
+    clock.now += 31
+    metricd(cloud)
+    assert len(asked) <= 10
+    assert len([m for m in logged.warnings() if "not downsampled" in m]) == 1
     between.before = None
     clock.now += 301
     metricd(cloud)

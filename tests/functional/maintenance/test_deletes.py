@@ -182,14 +182,9 @@ def test_statements_that_take_too_long_become_smaller(
 
     between.before = too_many
 
-    def fails(m):
-        try:
-            driver._delete_metric(m)
-        except exceptions.UnavailableError:
-            return True
-        return False
-
-    assert 0 < sum(map(fails, metrics)) < 10
+    # Within a call, since the next one may come in five minutes only.
+    for m in metrics:
+        driver._delete_metric(m)
     between.before = None
     for m in metrics:
         driver._delete_metric(m)

@@ -14,6 +14,9 @@
 import contextlib
 import io
 import logging
+import pathlib
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -24,11 +27,18 @@ from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.storage import InfluxDBStorage
 from tests.support import by_hand, proxy
-from tests.support.samples import T0, metric, policy, read, write
+from tests.support.samples import (
+    T0,
+    fails_with,
+    metric,
+    policy,
+    read,
+    write,
+)
 
 
 def complaint(conf, kind):
-    with pytest.raises(kind) as error:
+    with fails_with(kind) as error:
         InfluxDBStorage(conf.storage).upgrade()
     said = str(error.value)
     # One sentence for a terminal, not the dump of an answer.
@@ -354,3 +364,27 @@ def test_credentials_in_the_url(
     assert SECRET not in str(driver)
     driver.upgrade()
     assert SECRET not in everything_said()
+
+
+def test_the_command_says_it_in_a_line(installation):
+    """As the operator sees it, who has a wrong token."""
+    path = installation.write_configuration(
+        influxdb_token="wrong", influxdb_max_retries=0
+    )
+    done = subprocess.run(
+        [
+            pathlib.Path(sys.executable).with_name("gnocchi-upgrade"),
+            f"--config-file={path}",
+            "--skip-index",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=installation.directory,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [x for x in done.stderr.splitlines() if "influxdb_token" in x]
+    assert " ERROR " in line
+    assert "wrong" not in line

@@ -18,17 +18,13 @@ question and then with its measures, and the others do not wait for it: a
 server may well answer the question while its writes hang.
 """
 
-import logging
+import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-import daiquiri
-
-from gnocchi_influxdb import exceptions
-
-LOG = daiquiri.getLogger(__name__)
+from gnocchi_influxdb import exceptions, outages
 
 
 class Breaker:
@@ -37,24 +33,27 @@ class Breaker:
     A thread that was allowed to ask reports the outcome: `succeeded`,
     `failed`, or `undecided`. Threads may share it.
 
-    :param what: "measures", say, for the log.
+    :param outage: is told of failures and successes.
     :param patience: seconds after which a trial without an outcome counts as
         lost.
     :param probe: a cheap question to the server; raises InfluxDBError.
     :param shortest: seconds until the first try after a failure.
     :param longest: seconds that may come to be between two tries.
+    :param of: which part of the outage, see `outages.Outage`.
     :ivar error: the last failure.
     """
 
     def __init__(
         self,
-        what: str,
+        outage: outages.Outage,
         patience: float,
         probe: Callable[[], None] | None = None,
         shortest: float = 0.5,
         longest: float = 15.0,
+        of: str = "",
     ) -> None:
-        self._what = what
+        self._outage = outage
+        self._of = of
         self._patience = patience
         self._probe = probe
         self._shortest = shortest
@@ -104,20 +103,14 @@ class Breaker:
             # Many processes have seen the same failure at the same moment.
             pause *= random.uniform(0.5, 1.0)
             self._retry_at = time.monotonic() + pause
-            first = self._failures == 1
-        LOG.log(
-            logging.ERROR if first else logging.DEBUG,
-            "%s go to the queue until InfluxDB takes them again: %s",
-            self._what[:1].upper() + self._what[1:],
-            error,
-        )
+        self._outage.failed(error, self._of)
 
     def succeeded(self) -> None:
         """The server did what it was asked."""
         if self._failures:
             with self._lock:
                 self._failures = 0
-            LOG.warning("InfluxDB takes %s again", self._what)
+            self._outage.succeeded(self._of)
 
     def undecided(self) -> None:
         """The server was not asked after all, so the next one may try."""
@@ -130,15 +123,33 @@ class Breakers:
 
     Threads may share it.
 
+    :param doing: what they guard, for the log: "Measures go to the queue".
+    :param again: what InfluxDB does again at the end: "takes measures".
+    :param counts: what `Outage.count` counts.
     :param patience: of each `Breaker`.
     :param probe: of the server.
     :ivar server: the server's.
     :ivar policies: {name of the archive policy: breaker}.
+    :ivar outage: of the server.
     """
 
-    def __init__(self, patience: float, probe: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        doing: str,
+        again: str,
+        patience: float,
+        probe: Callable[[], None],
+        counts: str | None = None,
+    ) -> None:
         self._patience = patience
-        self.server = Breaker("measures", patience, probe)
+        until = f"{doing} until InfluxDB {again} again"
+        ends = f"InfluxDB {again} again"
+        self.outage = outages.Outage(until, ends, counts)
+        self._of_policies = outages.Outage(
+            f"Archive policies ({{of}}): {until[:1].lower()}{until[1:]}",
+            f"Archive policies ({{of}}): {ends}",
+        )
+        self.server = Breaker(self.outage, patience, probe)
         self.policies: dict[str, Breaker] = {}
 
     def admit(
@@ -180,5 +191,43 @@ class Breakers:
         for name, error in failed.items():
             self.policies.setdefault(
                 name,
-                Breaker(f"measures of archive policy {name}", self._patience),
+                Breaker(self._of_policies, self._patience, of=name),
             ).failed(error)
+
+    def interrupted(
+        self, tried: Mapping[str, Breaker], error: BaseException
+    ) -> None:
+        """Take note of an error that says nothing of single policies.
+
+        :param tried: from `admit`.
+        """
+        for breaker in tried.values():
+            breaker.undecided()
+        if isinstance(error, exceptions.InfluxDBError):
+            self.server.failed(error)
+        else:
+            self.server.undecided()
+
+    @contextlib.contextmanager
+    def asking(self, policy: str) -> Iterator[None]:
+        """Ask the server something about one archive policy.
+
+        :raises InfluxDBError: from the block; or the last one, if it is not
+            the time to ask again. Then the block is not run.
+        """
+        if not self.server.allows():
+            raise self.server.error.with_traceback(None)
+        tried, paused = self.admit({policy})
+        try:
+            exceptions.raise_first(paused)
+            yield
+        except exceptions.OF_ONE_BUCKET as e:
+            self.server.succeeded()
+            if not paused:
+                self.settle(tried, {policy: e})
+            raise
+        except BaseException as e:
+            self.interrupted(tried, e)
+            raise
+        self.server.succeeded()
+        self.settle(tried, {})

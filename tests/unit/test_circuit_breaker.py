@@ -16,11 +16,14 @@ import threading
 
 import pytest
 
-from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.ingest import circuit_breaker
+from gnocchi_influxdb import circuit_breaker, exceptions, outages
 from tests.support.clock import Clock
 
 ERROR = exceptions.UnavailableError("away")
+
+
+def an_outage():
+    return outages.Outage("Nothing goes", "All goes again")
 
 
 class Server:
@@ -40,6 +43,7 @@ class Server:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(circuit_breaker, "time", made)
+    monkeypatch.setattr(outages, "time", made)
     return made
 
 
@@ -51,7 +55,7 @@ def server():
 @pytest.fixture
 def a_breaker(server, clock):
     return circuit_breaker.Breaker(
-        "measures", 60.0, server.probe, shortest=1.0, longest=8.0
+        an_outage(), 60.0, server.probe, shortest=1.0, longest=8.0
     )
 
 
@@ -94,7 +98,7 @@ def test_pauses_grow_up_to_a_limit(a_breaker, server, clock):
 
 
 def test_comes_back(a_breaker, server, clock, caplog):
-    caplog.set_level(logging.DEBUG, circuit_breaker.LOG.name)
+    caplog.set_level(logging.DEBUG, outages.LOG.name)
     a_breaker.failed(ERROR)
     a_breaker.failed(ERROR)
     clock.now += 3
@@ -109,11 +113,12 @@ def test_comes_back(a_breaker, server, clock, caplog):
     a_breaker.succeeded()
     assert [record.levelname for record in caplog.records] == [
         "ERROR",
-        "DEBUG",
         "WARNING",
     ]
-    assert "away" in caplog.messages[0]
-    assert "takes measures again" in caplog.messages[2]
+    assert caplog.messages == [
+        "Nothing goes: away",
+        "All goes again (after 3 s, 2 failed tries)",
+    ]
 
 
 def test_who_tries_and_fails(a_breaker, clock):
@@ -160,7 +165,7 @@ def test_who_tries_and_has_nothing_to_say(a_breaker, server, clock, caplog):
 
 
 def test_without_a_question(clock, caplog):
-    guard = circuit_breaker.Breaker("measures of archive policy low", 60.0)
+    guard = circuit_breaker.Breaker(an_outage(), 60.0, of="low")
     guard.failed(ERROR)
     assert not guard.allows()
     clock.now += 2
@@ -169,9 +174,8 @@ def test_without_a_question(clock, caplog):
     guard.succeeded()
     assert guard.allows()
     assert caplog.messages == [
-        "Measures of archive policy low go to the queue until InfluxDB takes"
-        " them again: away",
-        "InfluxDB takes measures of archive policy low again",
+        "Nothing goes: away",
+        "All goes again (after 2 s, 1 failed tries)",
     ]
 
 
@@ -180,6 +184,7 @@ def test_a_next_time_begins_with_a_short_pause(a_breaker, clock, caplog):
         a_breaker.failed(ERROR)
     a_breaker.succeeded()
     caplog.clear()
+    clock.now += 100
     a_breaker.failed(ERROR)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     clock.now += 1.01
@@ -190,7 +195,7 @@ def test_a_bug_in_the_probe_is_not_hidden(clock):
     def broken():
         raise ValueError
 
-    a_breaker = circuit_breaker.Breaker("measures", 60.0, broken)
+    a_breaker = circuit_breaker.Breaker(an_outage(), 60.0, broken)
     a_breaker.failed(ERROR)
     clock.now += 1
     with pytest.raises(ValueError):  # noqa: PT011
@@ -209,7 +214,7 @@ def test_one_tries_and_the_others_do_not_wait(clock):
         entered.set()
         assert leave.wait(60)
 
-    a_breaker = circuit_breaker.Breaker("measures", 60.0, slow, shortest=1.0)
+    a_breaker = circuit_breaker.Breaker(an_outage(), 60.0, slow, shortest=1.0)
     a_breaker.failed(ERROR)
     clock.now += 2
     outcomes = []
@@ -224,3 +229,88 @@ def test_one_tries_and_the_others_do_not_wait(clock):
     thread.join()
     assert outcomes == [True]
     assert len(asked) == 1
+
+
+def breakers(server):
+    return circuit_breaker.Breakers(
+        "Points stay", "deletes points", 60.0, server.probe
+    )
+
+
+def ask(some, policy, error=None):
+    """Whether it was asked."""
+    asked = []
+    try:
+        with some.asking(policy):
+            asked.append(policy)
+            if error is not None:
+                raise error
+    except exceptions.InfluxDBError:
+        pass
+    return bool(asked)
+
+
+def test_asking_a_server_that_is_away(server, clock, caplog):
+    some = breakers(server)
+    assert ask(some, "low")
+    server.up = False
+    assert ask(some, "low", ERROR)
+    for _ in range(1000):
+        assert not ask(some, "low")
+        assert not ask(some, "high")
+    clock.now += 200
+    server.up = True
+    assert ask(some, "high")
+    assert ask(some, "low")
+    assert caplog.messages == [
+        "Points stay until InfluxDB deletes points again: away",
+        "InfluxDB deletes points again (after 3 min, 1 failed tries)",
+    ]
+
+
+def test_asking_about_policies_that_fail(server, clock, caplog):
+    some = breakers(server)
+    forbidden = exceptions.ForbiddenError("no right")
+    for i in range(200):
+        assert ask(some, f"p{i}", forbidden)
+        assert not ask(some, f"p{i}")
+        assert ask(some, "good")
+    assert caplog.messages == [
+        "Archive policies (p0): points stay until InfluxDB deletes points"
+        " again: no right"
+    ]
+    clock.now += 61
+    assert ask(some, "p7", forbidden)
+    assert caplog.messages[1:] == [
+        "Archive policies (p0, p1, p2, p3, p4 and 195 more): points stay until"
+        " InfluxDB deletes points again (for 61 s, 201 failed tries): no"
+        " right"
+    ]
+    clock.now += 61
+    for i in range(200):
+        assert ask(some, f"p{i}")
+    assert caplog.messages[2:] == [
+        "Archive policies (p0, p1, p2, p3, p4 and 195 more): InfluxDB deletes"
+        " points again (after 2 min, 201 failed tries)"
+    ]
+
+
+def test_a_bug_while_asking(server, clock):
+    some = breakers(server)
+    with pytest.raises(ValueError), some.asking("low"):  # noqa: PT011
+        raise ValueError
+    assert ask(some, "low")
+
+
+def test_a_raised_error_does_not_grow(server, clock):
+    some = breakers(server)
+    ask(some, "low", exceptions.UnavailableError("away"))
+    lengths = set()
+    for _ in range(5):
+        with (
+            pytest.raises(exceptions.UnavailableError) as error,
+            some.asking("low"),
+        ):
+            pass
+        lengths.add(len(error.traceback))
+    assert len(lengths) == 1
