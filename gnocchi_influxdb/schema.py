@@ -118,3 +118,9 @@ def points(times: Array, values: Array) -> Array:
     found["timestamps"] = times
     found["values"] = values
     return found
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 metric`, `2 metrics`, `1,000 series`."""
+    plural = number != 1 and not noun.endswith("s")
+    return f"{number:,} {noun}{'s' if plural else ''}"

@@ -115,7 +115,7 @@ class _Work:
             elif name is not None:
                 few = len(policy.definition) < 2
                 click.echo(
-                    f"Archive policy {name}: there is nothing to downsample"
+                    f"Archive policy {name!r}: there is nothing to downsample"
                     + (", it has one definition" if few else " on a cluster")
                 )
         # Each sees to its own errors, and holds up no other.
@@ -139,6 +139,7 @@ class _Work:
         return one
 
     def _policy(self, policy: Any) -> bool:
+        name = output.printable(str(policy.name))
         marks: dict[PolicyBucket, watermark.Watermark] = {}
         try:
             since = {
@@ -150,7 +151,7 @@ class _Work:
                 end = min(end, self._until)
             total = sum(max(end - begin, 0) for begin in since.values())
             with output.progressing(
-                f"Downsampling {policy.name}", total // _MINUTE, "min"
+                f"Downsampling {name}", total // _MINUTE, "min"
             ) as advance:
                 covered = _Covered(advance)
                 for target, mark in maintenance.downsample(
@@ -162,14 +163,14 @@ class _Work:
         except Exception as e:
             LOG.error(
                 "Downsampling of archive policy %s fails: %s",
-                policy.name,
+                name,
                 e,
                 exc_info=not isinstance(e, exceptions.InfluxDBError),
             )
             return False
         for target, mark in marks.items():
             click.echo(
-                f"Archive policy {policy.name}: bucket {target.name} is"
+                f"Archive policy {name}: bucket {target.name} is"
                 f" downsampled until {numpy.datetime64(mark.until, 'ns'):s}"
             )
         return True

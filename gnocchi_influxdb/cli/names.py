@@ -13,6 +13,7 @@
 
 import click
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.deployment import Deployment
 from gnocchi_influxdb.cli.output import Failure
@@ -56,7 +57,7 @@ def names(ctx: click.Context, format_: str) -> None:
     if format_ == "json":
         output.show_json({"written": written, "failed": failed})
     else:
-        click.echo(f"{written:,} names written.")
+        click.echo(f"{schema.counted(written, 'name')} written.")
         for bucket, error in failed.items():
             click.echo(f"Bucket {bucket}: some names are missing: {error}")
     ctx.exit(1 if failed else 0)

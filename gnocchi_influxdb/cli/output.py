@@ -127,12 +127,6 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{text} {unit}".rstrip()
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things: `1 metric`, `2 metrics`, `1,000 series`."""
-    plural = number != 1 and not noun.endswith("s")
-    return f"{number:,} {noun}{'s' if plural else ''}"
-
-
 def size(value: int | None) -> str:
     """Bytes for people; `-` for None."""
     if value is None:

@@ -89,8 +89,8 @@ def prune(
     }
     for bucket in sorted(suspicious):
         click.echo(
-            f"Bucket {bucket} holds {len(found[bucket].ids):,} series, and not"
-            " one is of a metric of this indexer. It may belong to another"
+            f"Bucket {bucket}: {len(found[bucket].ids):,} orphan series, and"
+            " none of a metric of this indexer. It may belong to another"
             " Gnocchi: see [indexer] url and [storage]"
             " influxdb_bucket_prefix. It is left alone without"
             " --whole-buckets.",
@@ -105,14 +105,14 @@ def prune(
     for bucket, ids in doomed.items():
         click.echo(
             f"Bucket {bucket}: {len(ids):,} orphan series, {ids[0]} for one;"
-            f" {found[bucket].owned:,} series are of metrics.",
+            f" {found[bucket].owned:,} others belong to metrics.",
             err=True,
         )
     removed = 0
     if total and not dry_run:
         if not yes:
             click.confirm(
-                f"Delete all points of these {total:,} series in"
+                f"Delete all points of {total:,} orphan series in"
                 f" {deployment.client}?",
                 abort=True,
                 err=True,
@@ -124,7 +124,11 @@ def prune(
             {"removed": removed, "left": left, "expiring": left_alone}
         )
     else:
-        click.echo(f"{removed:,} orphan series removed, {left:,} are left.")
+        click.echo(
+            f"{left:,} orphan series are there; nothing was removed."
+            if dry_run
+            else f"{removed:,} orphan series removed, {left:,} are left."
+        )
         if left_alone:
             click.echo(
                 f"{left_alone:,} more expire with their buckets; --expiring"

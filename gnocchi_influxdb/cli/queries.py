@@ -28,6 +28,7 @@ from gnocchi_influxdb.schema import (
     MEASUREMENT,
     NAMES,
     TAG,
+    WATERMARKS,
 )
 
 _HEX = "[0-9a-f]"
@@ -44,7 +45,7 @@ _FILES = re.compile(r"^process_(open|max)_fds (\S+)$", re.MULTILINE)
 
 
 def series(has_own_index: bool) -> str:
-    """Statement for the keys of all series that belong to metrics.
+    """Statement for the keys of all series.
 
     ``SHOW TAG VALUES`` and Flux's ``distinct`` take a third of the time, but
     they still name series that were deleted.
@@ -53,8 +54,7 @@ def series(has_own_index: bool) -> str:
         whole database shares one, and only a time restricts the answer to one
         retention policy.
     """
-    names = ", ".join(f'"{name}"' for name in (MEASUREMENT, *_BESIDE))
-    everything = f"SHOW SERIES FROM {names}"
+    everything = "SHOW SERIES"
     return everything if has_own_index else f"{everything} WHERE time >= 0"
 
 
@@ -108,7 +108,7 @@ class Keys(NamedTuple):
 
     :ivar ids: metrics that have points.
     :ivar beside: metrics that have names, windows or marks.
-    :ivar foreign: number of other series in the measurement of the points.
+    :ivar foreign: number of series that Gnocchi did not write.
     """
 
     ids: set[uuid.UUID]
@@ -136,7 +136,7 @@ def metrics_of(found: list[list[Any]]) -> Keys:
         if match is not None:
             of = ids if match[1] == MEASUREMENT else beside
             of.add(uuid.UUID(match[2]))
-        elif key.startswith(f"{MEASUREMENT},") or key == MEASUREMENT:
+        elif key != WATERMARKS:
             foreign += 1
     return Keys(ids, beside, foreign)
 

@@ -134,15 +134,17 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
         left=2,
     )
     for row in rows:
+        policy = output.printable(row.policy)
         if row.deleted:
             click.echo(
-                f"{row.policy}: {row.deleted:,} deleted metrics wait for"
+                f"{policy}: {schema.counted(row.deleted, 'deleted metric')}"
+                f" {'waits' if row.deleted == 1 else 'wait'} for"
                 " gnocchi-metricd"
             )
         if row.foreign:
             click.echo(
-                f"{row.policy}: {row.foreign:,} series in bucket"
-                f" {row.bucket} were not written by Gnocchi"
+                f"{policy}: {row.foreign:,} series in bucket {row.bucket}, or"
+                " those of its windows, were not written by Gnocchi"
             )
     expire = deployment.conf.storage.influxdb_expunge == "expire"
     for text, orphans in (

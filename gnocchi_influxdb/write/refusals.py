@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterable
 import daiquiri
 import numpy
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager, shards, type_conflicts
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write.batch import Batch
@@ -224,7 +224,7 @@ def some_metrics(ids: Collection[uuid.UUID]) -> str:
     """How many metrics these are, and the ids of some."""
     more = ", ..." if len(ids) > _SHOWN else ""
     first = ", ".join(map(str, heapq.nsmallest(_SHOWN, ids)))
-    return f"{len(ids)} metrics: {first}{more}"
+    return f"{schema.counted(len(ids), 'metric')}: {first}{more}"
 
 
 def _ids(points: line_protocol.PointTable) -> set[uuid.UUID]:

@@ -28,6 +28,7 @@ from gnocchi.cli import metricd as gnocchi_metricd
 from stevedore import driver
 from tooz import coordination
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.check.findings import (
     Finding,
@@ -95,7 +96,7 @@ def metricd(number: int | None) -> Findings:
     yield Finding(
         Level.OK if number else Level.WARN,
         "metricd",
-        f"{output.count(number, 'worker')} of gnocchi-metricd seen"
+        f"{schema.counted(number, 'worker')} of gnocchi-metricd seen"
         if number
         else "no gnocchi-metricd is seen: nothing works off the queue, deletes"
         " metrics, downsamples or writes names",
@@ -134,8 +135,8 @@ def queue(waiting: Any, number: int | None) -> Findings:
         )
         return
     text = (
-        f"{output.count(summary['measures'], 'bundle')} of measures of"
-        f" {output.count(summary['metrics'], 'metric')}"
+        f"{schema.counted(summary['measures'], 'bundle')} of measures of"
+        f" {schema.counted(summary['metrics'], 'metric')}"
         f" {'waits' if summary['measures'] == 1 else 'wait'} in {waiting}"
     )
     worst = level(age, AGE_WARN, AGE_FAIL)

@@ -38,7 +38,7 @@ def show(findings: Sequence[Finding], format_: str) -> Level:
         for finding in findings:
             _show_line(finding.level, f"{finding.subject}: {finding.text}")
             if finding.cure:
-                click.echo(f"      -> {finding.cure}")
+                click.echo(f"      -> {output.printable(finding.cure)}")
     return worst
 
 
@@ -80,7 +80,7 @@ def _document(findings: Sequence[Finding], worst: Level) -> dict[str, object]:
 
 def _show_line(level: Level, text: str) -> None:
     shown = click.style(f"{level.name:<5}", fg=_COLOURS[level])
-    click.echo(f"{shown} {text}")
+    click.echo(f"{shown} {output.printable(text)}")
 
 
 def _show_nagios(findings: Sequence[Finding], worst: Level) -> None:
@@ -117,5 +117,5 @@ def _number(value: Value) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without the sign that begins the numbers."""
-    return text.replace("|", "/")
+    """On one line, and without the sign that begins the numbers."""
+    return output.printable(text).replace("|", "/")

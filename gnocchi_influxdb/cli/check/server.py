@@ -19,8 +19,8 @@ import urllib.parse
 import uuid
 from typing import Any
 
-from gnocchi_influxdb import exceptions
-from gnocchi_influxdb.cli import output, queries
+from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.cli import queries
 from gnocchi_influxdb.cli.check.findings import Finding, Findings, Level, Value
 from gnocchi_influxdb.client import client, tls
 from gnocchi_influxdb.indexer import listing
@@ -227,6 +227,6 @@ def indexer(index: Any) -> Findings:
     yield Finding(
         Level.OK,
         "indexer",
-        f"answers, {output.count(number, 'metric')}",
+        f"answers, {schema.counted(number, 'metric')}",
         values=(Value("metrics", number),),
     )

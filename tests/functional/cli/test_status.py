@@ -167,6 +167,25 @@ def test_points_that_are_kept_for_ever(gnocchi):
     assert (row["oldest"], row["newest"]) == (iso(old), iso(future))
 
 
+def test_names_with_control_characters(gnocchi, driver):
+    name = "a\x1b[2J\nb"
+    gnocchi.policy(name, (60, 60))
+    metric = gnocchi.metric(name)
+    write(driver, {metric: {recent(60): 1}}, gnocchi.indexer)
+    gnocchi.indexer.delete_metric(metric.id)
+
+    status, out, _ = gnocchi.run("status")
+
+    assert status == 0
+    assert "\x1b" not in out
+    shown = r"a\x1b[2J\nb"
+    assert out.count(shown) == 3
+    assert f"{shown}: 1 deleted metric waits for gnocchi-metricd" in out
+    for command in (["check"], ["check", "--format=nagios"], ["downsample"]):
+        _, out, err = gnocchi.run(*command)
+        assert "\x1b" not in out + err
+
+
 def test_an_empty_bucket(gnocchi):
     make_bucket(gnocchi.server, gnocchi.prefix + "low", 0, 7 * DAY)
 
@@ -225,7 +244,7 @@ def test_prune(gnocchi, driver):
         f"another,metric={orphans[1].id} value=1 {recent(50)}\n",
     )
     before = line(gnocchi)
-    assert (before["orphans"], before["foreign"]) == (2, 2)
+    assert (before["orphans"], before["foreign"]) == (2, 3)
     assert (before["metrics"], before["deleted"]) == (3, 1)
 
     status, out, err = gnocchi.run("prune", "--yes")
@@ -276,7 +295,7 @@ def test_prune_asks(gnocchi, driver, answer):
     status, _, err = gnocchi.run("prune", said=answer)
 
     assert status == 1
-    assert "Delete all points of these 1 series" in err
+    assert "Delete all points of 1 orphan series" in err
     assert stored(gnocchi.server, gnocchi.prefix + "low", metric)
 
 
@@ -298,6 +317,8 @@ def test_prune_dry_run(gnocchi, driver):
         1,
         {"removed": 0, "left": 1, "expiring": 0},
     )
+    _, out, _ = gnocchi.run("prune", "--dry-run")
+    assert out == "1 orphan series are there; nothing was removed.\n"
     assert stored(gnocchi.server, gnocchi.prefix + "low", metric)
 
 

@@ -109,17 +109,3 @@ def test_control_characters_do_not_reach_the_terminal(capsys):
 
     out = capsys.readouterr().out
     assert r"a\x1b[2J\nb\x07ö" in out
-
-
-@pytest.mark.parametrize(
-    ("number", "noun", "said"),
-    [
-        (0, "metric", "0 metrics"),
-        (1, "metric", "1 metric"),
-        (2000, "metric", "2,000 metrics"),
-        (1, "series", "1 series"),
-        (2, "series", "2 series"),
-    ],
-)
-def test_a_count(number, noun, said):
-    assert output.count(number, noun) == said
