@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 import click
 import numpy
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.cli import output
 from gnocchi_influxdb.cli.migrate import history, verify
 
@@ -133,30 +134,31 @@ def _show_moved(
     would = "would be moved" if dry_run else "moved"
     here = len(moved.aggregates) + len(moved.failed) + moved.empty
     click.echo(
-        f"{len(moved.aggregates):,} metrics {would}:"
-        f" {sum(moved.aggregates.values()):,} aggregates, and the last"
-        f" {moved.measures:,} measures."
+        f"{schema.counted(len(moved.aggregates), 'metric')} {would}:"
+        f" {schema.counted(sum(moved.aggregates.values()), 'aggregate')}, and"
+        f" {schema.counted(moved.measures, 'recent measure')}."
     )
-    for number, text in (
-        (known - here, "metrics had been moved before"),
+    for number, noun, text in (
+        (known - here, "metric", "had been moved before"),
         (
             moved.empty,
-            "metrics have no history"
+            "metric",
+            "without history"
             + (
-                ": NOT ONE has. Is that where Gnocchi has stored"
+                ": NOT ONE has one. Is that where Gnocchi has stored"
                 if known == moved.empty
                 else ""
             ),
         ),
-        (moved.refused, "points were REFUSED by InfluxDB, see above"),
+        (moved.refused, "point", "REFUSED by InfluxDB, see above"),
         (
             len(moved.failed),
-            f"metrics could NOT BE {'STORED' if is_back else 'READ'}, see"
-            " above",
+            "metric",
+            f"could NOT BE {'STORED' if is_back else 'READ'}, see above",
         ),
     ):
         if number:
-            click.echo(f"{number:,} {text}.")
+            click.echo(f"{schema.counted(number, noun)} {text}.")
     if dry_run or any(
         counts.too_old or counts.not_finite for counts in moved.kept.values()
     ):
@@ -187,9 +189,10 @@ def _show_moved(
 def _show_losing(losing: list[uuid.UUID], can_not: str) -> None:
     if losing:
         click.echo(
-            f"Of {len(losing):,} metrics some aggregates {can_not} KEPT: they"
-            " are older than their bucket keeps them, since the metric has"
-            " received nothing for a while, or are not finite numbers."
+            f"Of {schema.counted(len(losing), 'metric')} some aggregates"
+            f" {can_not} KEPT: they are older than their bucket keeps them,"
+            " since the metric has received nothing for a while, or are not"
+            " finite numbers."
             f" Metrics: {_some(losing)}; --format json names all. With"
             " [storage] influxdb_retention = false and another --journal"
             " InfluxDB takes them of any age. If you can do without them, all"
@@ -200,9 +203,10 @@ def _show_losing(losing: list[uuid.UUID], can_not: str) -> None:
 def _show_ahead(losing: list[uuid.UUID]) -> None:
     if losing:
         click.echo(
-            f"{len(losing):,} metrics have measures that lie more than an hour"
-            " in the future. These are left out: Gnocchi would drop the"
-            f" metrics' history for them. Metrics: {_some(losing)}."
+            f"Of {schema.counted(len(losing), 'metric')} some measures lie"
+            " more than an hour in the future. These are left out: Gnocchi"
+            " would drop the metrics' history for them. Metrics:"
+            f" {_some(losing)}."
         )
 
 
@@ -245,6 +249,6 @@ def _show_compared(result: verify.Result) -> None:
     )
     wrong = sum(compared.wrong for compared in result.values())
     if wrong:
-        click.echo(f"{wrong:,} comparisons are WRONG.")
+        click.echo(f"{schema.counted(wrong, 'comparison')} WRONG.")
     else:
         click.echo("All that must be equal is equal.")

@@ -309,7 +309,7 @@ def test_what_lies_in_the_future(gnocchi):
     status, out, _ = gnocchi.run(*TO_FILE)
 
     assert status == 1
-    assert "1 metrics have measures that lie more than an hour" in out
+    assert "Of 1 metric some measures lie more than an hour" in out
     assert str(metric.id) in out
     always = as_of_one(gnocchi, "low", points)
     equal(answers(gnocchi, metric, "file"), answers(gnocchi, always, "file"))
@@ -346,7 +346,7 @@ def test_a_metric_that_can_not_be_stored(gnocchi):
 
     assert status == 1
     assert str(bad.id) in err
-    assert "1 metrics could NOT BE STORED" in out
+    assert "1 metric could NOT BE STORED" in out
     # Once that is repaired, only that one is left to be moved.
     path.unlink()
     path.mkdir()
