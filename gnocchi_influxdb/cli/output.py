@@ -23,8 +23,8 @@ from rich.text import Text
 
 # A column of text may be folded to so many characters.
 _FOLDED = 12
-# So many characters lie between two columns, and around them all.
-_BETWEEN = 3
+# So many characters come with each column.
+_BETWEEN = 2
 
 #: Seconds between two lines of progress where there is no terminal.
 _LINE_EVERY = 30.0
@@ -85,7 +85,9 @@ def show_table(
             _show_paragraphs(columns, texts)
             return
         widths[widest] -= 1
-    shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = table.Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for position, name in enumerate(columns):
         shown.add_column(
             name,
