@@ -89,6 +89,12 @@ def overlaid(one: Array, other: Array) -> Array:
 
 
 def are_dense(windows: Array, start: int | None, every: int) -> bool:
-    """Whether there is a window for each step of `every` ns from `start`."""
+    """Whether there is a window for each step of `every` ns from `start`.
+
+    Then only the first of them has none before it. From the epoch on that one
+    is wanted, too, so it is as if there were gaps.
+    """
     times = windows["timestamps"].view("int64")
-    return bool(times[0] == start and (numpy.diff(times) == every).all())
+    return bool(
+        start and times[0] == start and (numpy.diff(times) == every).all()
+    )

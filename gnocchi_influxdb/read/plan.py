@@ -31,6 +31,10 @@ from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.read import query
 from gnocchi_influxdb.read.job import Job, Stored
 
+# By how much (ns) the newest points of metrics that are read together may lie
+# apart, even where a timespan is shorter.
+_LEAST_SPREAD = 3600 * schema.SECOND
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draft:
@@ -106,7 +110,11 @@ def make(
         metric: None if time is None else min(time, now)
         for metric, time in newest.items()
     }
-    return [_job(one, span, bounded) for one in drafts]
+    return [
+        _job(part, span, bounded)
+        for one in drafts
+        for part in _of_one_time(one, bounded)
+    ]
 
 
 def is_recent(aggregation: Any, span: Span, now: int) -> bool:
@@ -176,6 +184,34 @@ def _is_unbounded(
     return (retention == 0 or retention > 2 * timespan) and (
         start is None or start < now - 2 * timespan
     )
+
+
+def _of_one_time(
+    one: Draft, newest: Mapping[uuid.UUID, int | None]
+) -> list[Draft]:
+    """A draft for all metrics whose newest points lie close together.
+
+    A metric that has long fallen silent must not make the read of another
+    one longer than its timespan.
+    """
+    if not one.unbounded or len(one.metrics) < 2:
+        return [one]
+    spread = max(
+        _LEAST_SPREAD, *(schema.ns_of(a.timespan) for a in one.unbounded)
+    )
+    groups: list[list[Any]] = []
+    oldest = None
+    for metric in sorted(
+        one.metrics, key=lambda metric: newest[metric.id] or 0, reverse=True
+    ):
+        time = newest[metric.id] or 0
+        if oldest is None or time < oldest:
+            groups.append([])
+            oldest = time - spread
+        groups[-1].append(metric)
+    if len(groups) == 1:
+        return [one]
+    return [dataclasses.replace(one, metrics=group) for group in groups]
 
 
 def _job(

@@ -76,8 +76,7 @@ class Reader:
             if metric.id not in seen and newest[metric.id] is None:
                 raise storage.MetricDoesNotExist(metric)
         for aggregation in {a for of_one in answers.values() for a in of_one}:
-            if not span.is_empty(aggregation):
-                _finish(aggregation, span, truncation, newest, answers)
+            _finish(aggregation, span, truncation, newest, answers)
         return answers
 
     def _newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int | None]:

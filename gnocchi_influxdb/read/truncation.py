@@ -14,21 +14,27 @@
 A definition of an archive policy has a timespan, and Gnocchi's other drivers
 delete a window that lies a timespan or more before the newest one. Here the
 points are there for longer, so what is too old is cut off; and where the
-newest window lies behind the range, it has to be found first.
+newest window lies behind the range, it has to be found first. One rule holds
+for all ranges: nothing is answered that lies a timespan or more before the
+newest window or the present, whichever is the earlier.
 """
 
+import itertools
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
 
 from gnocchi_influxdb import schema
-from gnocchi_influxdb.aggregation import methods
+from gnocchi_influxdb.aggregation import methods, windows
 from gnocchi_influxdb.aggregation.span import Span
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.read.fetcher import Fetcher
 from gnocchi_influxdb.read.job import Job
+
+# Windows that are looked through first for the newest one with a value.
+_FIRST_LOOK = 8
 
 
 class Truncation:
@@ -63,16 +69,19 @@ class Truncation:
                     self._bounded.update(((m.id, a), job) for m in job.metrics)
 
     def may_be_outdated(self, series: Any) -> bool:
-        """Whether a window may lie too far behind one not asked for.
+        """Whether what was not read may leave less of a series.
 
         If so, `truncated` has to know the newest point of the metric.
         """
+        if not len(series) or not self.may_cut(series.aggregation):
+            return False
+        old = self._now - schema.ns_of(series.aggregation.timespan)
+        if self._span.stop is not None:
+            return _time(series.first) <= old
+        # Its newest aggregate is there, but points may have come since.
         return (
-            self._span.stop is not None
-            and len(series) > 0
-            and self.may_cut(series.aggregation)
-            and _time(series.first)
-            <= self._now - schema.ns_of(series.aggregation.timespan)
+            not methods.is_pushed_down(series.aggregation.method)
+            and _time(series.last) <= old
         )
 
     def may_cut(self, aggregation: Any) -> bool:
@@ -95,16 +104,18 @@ class Truncation:
         start = job.read_from[aggregation] if job else None
         if start is None and not len(series):
             return series
-        known = last = _time(series.last) if len(series) else 0
+        last = _time(series.last) if len(series) else None
         if newest is not None and (
-            not len(series)
+            last is None
             or self.may_be_outdated(series)
             # What was read begins where the newest point of all has it
             # begin, and it may be another one that lies behind the range.
             or self._begins_late(series, start)
         ):
-            last = self._newest_window(metric, aggregation, known, newest)
-        # A point of the far future must not hide the others.
+            last = self._newest_window(metric, aggregation, last, newest)
+        if last is None:
+            return series
+        # A point of the future must not hide the others.
         every = schema.ns_of(aggregation.granularity)
         last = min(last, schema.floor(self._now, every))
         oldest = last - schema.ns_of(aggregation.timespan)
@@ -148,29 +159,56 @@ class Truncation:
         return series
 
     def _newest_window(
-        self, metric: Any, aggregation: Any, known: int, newest: int
+        self, metric: Any, aggregation: Any, known: int | None, newest: int
     ) -> int:
-        """Start of the newest window of a series that has a value.
+        """Start of the window that the timespan ends with.
 
-        :param known: start of one that has.
+        It is the newest one that has a value. But a method may have none for
+        most points, as a deviation has none of a single one: then the search
+        ends a timespan before the newest point, and it is the window of that
+        point.
+
+        :param known: start of a window that has a value, if one is known.
         :param newest: time of the newest point.
         """
         every = schema.ns_of(aggregation.granularity)
-        start = schema.floor(newest, every)
         if methods.is_pushed_down(aggregation.method):
-            return max(start, known)
-        # Not each window with a point has a deviation or a rate: go back
-        # until one has.
-        step = every
-        while start > known:
-            points = self._fetcher.points(metric, max(start - every, 0), None)
-            series = methods.compute(points, aggregation)
-            if len(series):
-                return max(_time(series.last), known)
-            step *= 8
-            # What is known is the last to be looked behind.
-            start = max(start - step, min(known + every, start - every))
-        return known
+            return max(schema.floor(newest, every), known or 0)
+        present = schema.floor(self._now, every)
+        point = min(schema.floor(newest, every), present)
+        least = point - schema.ns_of(aggregation.timespan) + every
+        found = known
+        if self._span.stop is not None:
+            first = max(least, 0 if known is None else known + every)
+            ranges = _backwards(first, point + every, every)
+            if newest >= present + every:
+                # The values after the present, however many there are.
+                ranges = itertools.chain([(point + every, None)], ranges)
+            for start, stop in ranges:
+                points = self._fetcher.points(
+                    metric, max(start - every, 0), stop
+                )
+                ts = windows.from_points(aggregation, points, (start, stop))
+                if len(ts):
+                    found = _time(ts["timestamps"][-1])
+                    break
+        return point if found is None or found < least else found
+
+
+def _backwards(
+    first: int, stop: int, every: int
+) -> Iterator[tuple[int, int | None]]:
+    """Ranges from the end of a larger one to its start, ever longer ones.
+
+    :param first: start of the larger one, ns.
+    :param stop: its end, ns.
+    :param every: length of a window, ns.
+    """
+    length = _FIRST_LOOK * every
+    while stop > first:
+        start = max(stop - length, first)
+        yield start, stop
+        stop, length = start, 8 * length
 
 
 def _time(timestamp: Any) -> int:

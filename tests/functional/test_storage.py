@@ -332,11 +332,17 @@ def test_truncation_follows_the_newest_aggregate(driver, indexer_driver):
         assert read(driver, m, method, 60, T0, T0 + 600 * NS) == {}
         assert len(read(driver, m, method, 300)) == 4
     # A deviation and a rate need two points: their newest window is older.
-    write(driver, {m: {T0 + 25 * 60 * NS: 1.0}}, indexer_driver)
-    assert list(read(driver, m, "count", 60)) == [T0 + 25 * 60 * NS]
+    write(driver, {m: {T0 + 21 * 60 * NS: 1.0}}, indexer_driver)
+    assert list(read(driver, m, "count", 60)) == [newest, T0 + 21 * 60 * NS]
     for method in ("std", "rate:mean"):
         assert list(read(driver, m, method, 60)) == wanted
         assert list(read(driver, m, method, 60, T0, newest)) == wanted[:2]
+    # But not by more than a timespan.
+    write(driver, {m: {T0 + 25 * 60 * NS: 1.0}}, indexer_driver)
+    assert list(read(driver, m, "count", 60)) == [T0 + 25 * 60 * NS]
+    for method in ("std", "rate:mean"):
+        for start, stop in ((None, None), (T0, newest), (None, newest)):
+            assert read(driver, m, method, 60, start, stop) == {}
 
 
 def test_truncation_by_what_is_newer_than_the_range(driver, indexer_driver):
