@@ -195,9 +195,11 @@ def test_killed_and_resumed(gnocchi):
         assert c["equal"] == c["windows"]
     assert windows[3600, "rate:mean"]["windows"] > 40 * METRICS / 3
 
-    # The journal is whole again.
+    # The journal is whole again, and knows of which metrics that is so.
     status, again = migrate(gnocchi)
-    assert (status, again["metrics_moved"]) == (0, 0)
+    assert (status, again["metrics_moved"]) == (1, 0)
+    # Of two of the three policies.
+    assert len(again["losing_before"]) == 2 * METRICS / 3
 
     # And without the command's own arithmetic:
     for metric in metrics[:3]:
@@ -413,8 +415,10 @@ def test_again_changes_nothing(gnocchi):
     assert first["aggregates"] > 6 * 24
     assert first["measures"] > 0
 
+    # The seconds were too old, and that is told again.
     status, again = migrate(gnocchi)
-    assert (status, again["metrics_moved"]) == (0, 0)
+    assert (status, again["metrics_moved"]) == (1, 0)
+    assert again["losing_before"] == first["losing"] == [str(metric.id)]
 
     _, again = migrate(gnocchi, "--journal=another")
     assert again["metrics_moved"] == 1

@@ -221,7 +221,7 @@ def test_metricd_was_started_too_early(gnocchi):
 
 
 def test_killed_and_resumed(gnocchi):
-    points = some(1500, 97 * NS)
+    points = some(1300, 97 * NS)
     number = 300
     metrics = [
         gnocchi.metric(("low", "medium", "rates")[n % 3])

@@ -84,6 +84,8 @@ def start(
     :param kept: InfluxDB has all points from there on, ns.
     """
     needed = first_block(policy, Holding(series, NOTHING).newest())
+    # What is older has no window with measures of both.
+    theirs = cut(theirs, kept, None)
     if len(theirs):
         block = schema.ns_of(policy.max_block_size)
         oldest = int(history.as_ns(theirs["timestamps"])[0])
@@ -118,13 +120,13 @@ def joined(
     }
     if len(theirs):
         both = carbonara.combine_timeseries(points, theirs)
-        others = only_theirs(points, theirs)
+        others = cut(only_theirs(points, theirs), kept, None)
         if len(others):
             times = history.as_ns(others["timestamps"])
             spans.add((int(times[0]), int(times[-1])))
         own = only_theirs(theirs, points)
         series = {
-            a: _overlaid(a, windows, both, cut(others, kept, None), own)
+            a: _overlaid(a, windows, both, others, own)
             for a, windows in series.items()
         }
     if len(both):
