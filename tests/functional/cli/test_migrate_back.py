@@ -12,6 +12,7 @@
 """gnocchi-influxdb migrate-back, into Gnocchi's own drivers."""
 
 import json
+import os
 import signal
 import time
 
@@ -416,6 +417,15 @@ def test_no_driver(gnocchi, driver, said):
     assert status == 2
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
+def test_root_leaves_no_files_behind(gnocchi):
+    os.chown(gnocchi.data, 12345, -1)
+    status, _, err = gnocchi.run(*TO_FILE)
+    assert status == 2
+    assert "the user with the number 12345, who owns [storage]" in err
+    assert gnocchi.run(*TO_FILE, "--dry-run")[0] == 0
 
 
 def test_the_journal_is_of_one_move(gnocchi):
