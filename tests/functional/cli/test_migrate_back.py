@@ -286,6 +286,32 @@ def test_again_after_the_switch(gnocchi):
         )
 
 
+def test_in_use(gnocchi):
+    """Measures arrive while it moves and compares."""
+    metrics = [gnocchi.metric("rates") for _ in range(20)]
+    store(gnocchi, metrics, some(500, 60 * NS))
+    influxdb = gnocchi.storage("influxdb")
+    process = gnocchi.start(*TO_FILE, "--verify", "--format=json")
+    while process.poll() is None:
+        at = recent()
+        write(
+            influxdb, dict.fromkeys(metrics, [(at, at % 97)]), gnocchi.indexer
+        )
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert all(c["wrong"] == 0 for c in json.loads(out)["verified"])
+
+    status, found = back(gnocchi, "--verify")
+
+    assert status == 0, found
+    assert is_whole(found), found["verified"]
+    for metric in metrics:
+        equal(
+            answers(gnocchi, metric, "file"),
+            answers(gnocchi, metric, "influxdb"),
+        )
+
+
 def test_dry_run(gnocchi):
     metric = gnocchi.metric("low")
     gnocchi.metric("low")

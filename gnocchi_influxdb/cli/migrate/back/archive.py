@@ -55,18 +55,17 @@ class Archive:
         return self._fetcher.newest(metrics)
 
     def answers(self, policy: Any, metrics: Sequence[Any]) -> Answered:
-        """What is answered of metrics of one policy that have any measure.
+        """What is answered of metrics of one policy.
 
+        :return: without metrics that have no measure.
         :raises InfluxDBError: InfluxDB can't be read.
         """
-        newest = self.newest(metrics)
-        there = [m for m in metrics if newest[m.id] is not None]
         found: dict[Any, dict[Any, Any]] = {}
         try:
-            found = self._read(policy, there)
+            found = self._read(policy, metrics)
         except source.NO_METRIC:
-            # It has just been deleted, or has expired.
-            for metric in there:
+            # One has just been deleted, say.
+            for metric in metrics:
                 with contextlib.suppress(source.NO_METRIC):
                     found |= self._read(policy, [metric])
         return {

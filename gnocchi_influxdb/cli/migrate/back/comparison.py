@@ -76,21 +76,20 @@ class Comparison:
             if not equal.all():
                 differing[a] = times[~equal]
         if differing:
-            self._judge(metric, note, answered, differing, result)
+            self._judge(metric, note, differing, result)
         return result
 
     def _judge(
         self,
         metric: Any,
         note: history.Note,
-        answered: Mapping[Any, Array],
         differing: Mapping[Any, Array],
         result: verify.Result,
     ) -> None:
         """Tell open windows from wrong ones."""
         policy = metric.archive_policy
         theirs = self._destination.points(metric)
-        since = holding.start(policy, answered, theirs, 0)
+        since = holding.start(policy, note.began, theirs, 0)
         points = self._archive.points(policy, {metric.id: since})[metric.id]
         both = carbonara.combine_timeseries(points, theirs)
         others = numpy.concatenate(

@@ -50,11 +50,12 @@ class Holding:
     joined: Sequence[tuple[int, int]] = ()
 
     def newest(self) -> int:
-        """Time (ns) of its newest measure or window; 0: it has none."""
-        times = [
-            history.as_ns(of["timestamps"][-1:])
-            for of in (self.points, *self.series.values())
-        ]
+        """Time (ns) of its newest measure.
+
+        :return: without one the start of its newest window; 0: it has none.
+        """
+        found = [self.points] if len(self.points) else self.series.values()
+        times = [history.as_ns(of["timestamps"][-1:]) for of in found]
         return int(max((time[0] for time in times if len(time)), default=0))
 
 
@@ -74,16 +75,14 @@ def first_block(policy: Any, newest: int) -> int:
     return max(schema.floor(newest, block) - blocks(policy) * block, 0)
 
 
-def start(
-    policy: Any, series: Mapping[Any, Array], theirs: Array, kept: int
-) -> int:
+def start(policy: Any, newest: int, theirs: Array, kept: int) -> int:
     """From where on (ns) points are needed.
 
-    :param series: as InfluxDB answers them.
+    :param newest: time of the newest measure, ns; 0: not known.
     :param theirs: the measures that the other driver has.
     :param kept: InfluxDB has all points from there on, ns.
     """
-    needed = first_block(policy, Holding(series, NOTHING).newest())
+    needed = first_block(policy, newest)
     # What is older has no window with measures of both.
     theirs = cut(theirs, kept, None)
     if len(theirs):

@@ -115,36 +115,38 @@ class Retreat(Workers):
         :raises InfluxDBError: some may not be moved.
         """
         moved = history.Moved()
-        answers = self._archive.answers(policy, metrics)
-        moved.empty += len(metrics) - len(answers)
         ahead = self._archive.ahead()
         kept = self._archive.kept(policy)
-        ready = {}
-        for metric, answered in answers.items():
-            series = {
-                a: cut(windows, None, ahead) for a, windows in answered.items()
-            }
-            if any(map(len, _from(answered, ahead))):
-                moved.losing.append(metric.id)
+        newest = self._archive.newest(metrics)
+        found: dict[Any, Array] = {}
+        starts: dict[uuid.UUID, int] = {}
+        for metric in metrics:
+            last = newest[metric.id]
+            if last is None:
+                moved.empty += 1
+                continue
             try:
                 theirs = self._theirs(metric)
             except Exception as e:
                 self._failed(moved, metric, e)
                 continue
-            ready[metric] = series, theirs
-        points = self._archive.points(
-            policy,
-            {
-                metric.id: holding.start(policy, series, theirs, kept)
-                for metric, (series, theirs) in ready.items()
-            },
-        )
-        for metric, (series, theirs) in ready.items():
+            found[metric] = theirs
+            starts[metric.id] = holding.start(
+                policy, last if last < ahead else 0, theirs, kept
+            )
+        # Before the windows: if one counts a measure that comes in between,
+        # the metric has a newer one than is noted, and is moved again.
+        points = self._archive.points(policy, starts)
+        answers = self._archive.answers(policy, [*found])
+        moved.empty += len(found) - len(answers)
+        for metric, answered in answers.items():
+            if any(map(len, _from(answered, ahead))):
+                moved.losing.append(metric.id)
             held = holding.joined(
                 policy,
-                series,
+                {a: cut(of, None, ahead) for a, of in answered.items()},
                 cut(points[metric.id], None, ahead),
-                theirs,
+                found[metric],
                 kept,
                 noted[metric.id].joined if metric.id in noted else (),
             )
