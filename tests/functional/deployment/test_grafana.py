@@ -25,6 +25,7 @@ import yaml
 from gnocchi import archive_policy
 
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
+from gnocchi_influxdb.health import recorder
 from tests.support import ROOT
 from tests.support.by_hand import call, make_bucket, make_token, org_id
 from tests.support.cloud import Cloud
@@ -59,6 +60,18 @@ COLUMNS = {
     "Measures: mean of each window": NAMED,
     "Rate: change a second": NAMED,
     "Newest measures": NAMED | {"value", "time"},
+    "Stored in the last hour": set(),
+    "Refused in the last hour": set(),
+    "Queued in the last hour": set(),
+    "Waiting in the queue": set(),
+    "Windows overdue": set(),
+    "Processes that write": set(),
+    "Measures a minute": {"what"},
+    "Reads and writes a minute": {"what"},
+    "Time of a read and of a write": {"what"},
+    "Waiting in the queue, by host": {"host"},
+    "Windows overdue, the oldest": {"what"},
+    "Breakers open, and time without a line": {"what"},
     "Points a minute, last 10 minutes": set(),
     "Age of the newest point": set(),
     "Metrics with points": set(),
@@ -105,6 +118,9 @@ class Grafana:
         what is chosen."""
         for variable in self.dashboard["templating"]["list"]:
             name = variable["name"]
+            if variable["type"] == "datasource":
+                assert re.search(r"\$\{datasource\}", str(self.dashboard))
+                continue
             if variable["type"] != "query":
                 self.values[name] = chosen.get(name, variable["query"])
                 continue
@@ -229,14 +245,25 @@ def scraped(server, times):
 
 
 @pytest.fixture
-def cloud(make_conf):
-    made = Cloud(make_conf())
+def cloud(make_conf, monkeypatch):
+    monkeypatch.setattr(recorder.random, "uniform", lambda *_: 3600.0)
+    made = Cloud(make_conf(influxdb_health=True))
     yield made
     made.close()
 
 
+def write_health(cloud):
+    """What processes do each minute, once metricd has looked around."""
+    counting = recorder.of(cloud.conf)
+    cloud.incoming.measures_report(False)
+    counting.raise_to(overdue=0.0, breakers_open=0.0)
+    assert counting.write()
+
+
 def test_every_query(cloud, server, token, bucket_prefix):
-    _, silent = fill(cloud)
+    found, silent = fill(cloud)
+    read(cloud.storage, found[0], "mean", 60)
+    write_health(cloud)
     scraped(server, 3)
     for name, dashboard in DASHBOARDS.items():
         # Windows as wide as two scrapes, for the rates of what has just
@@ -297,10 +324,13 @@ def downsample(cloud, policy):
 
 def rows_of(grafana, title):
     (panel,) = [p for p in panels(grafana.dashboard) if p["title"] == title]
-    (target,) = panel["targets"]
-    return flux(
-        grafana.server, grafana.complete(target["query"]), grafana.token
-    )
+    return [
+        row
+        for target in panel["targets"]
+        for row in flux(
+            grafana.server, grafana.complete(target["query"]), grafana.token
+        )
+    ]
 
 
 def test_telemetry(cloud, influxdb, bucket_prefix):
@@ -424,6 +454,66 @@ def test_health(cloud, influxdb, bucket_prefix):
     assert rows[-3]["_value"] == pytest.approx((len(low) - 1) / 5)
 
 
+def test_health_of_the_driver(cloud, influxdb, bucket_prefix):
+    """Numbers of several processes, and of an outage."""
+    _, silent = fill(cloud)
+    counting = recorder.of(cloud.conf)
+    stored = counting._of_process().counts.sums["stored"]
+    assert stored > 0
+    for refused, waiting, overdue in ((0, 7, 0.0), (3, 1234, 7200.0)):
+        counting.count(refused=refused, queued=5, reads=4, read_seconds=1)
+        counting.raise_to(read_longest=0.5, overdue=overdue)
+        counting.raise_to(breakers_open=bool(refused))
+        counting.note(queue_bundles=waiting)
+        assert counting.write()
+    grafana = Grafana(
+        influxdb, None, DASHBOARDS["gnocchi-health"], window="2m0s"
+    ).load(prefix=bucket_prefix, bucket=cloud.bucket(silent))
+    grafana.stop = "2100-01-01T00:00:00Z"
+
+    def only(title):
+        (row,) = rows_of(grafana, title)
+        return row["_value"]
+
+    assert only("Stored in the last hour") == stored
+    assert only("Refused in the last hour") == 3
+    assert only("Queued in the last hour") == 10
+    assert only("Waiting in the queue") == 1234
+    assert only("Windows overdue") == 7200
+    assert only("Processes that write") == 1
+    sums = {}
+    for row in rows_of(grafana, "Measures a minute"):
+        sums[row["what"]] = sums.get(row["what"], 0) + 2 * row["_value"]
+    assert sums == {"stored": stored, "refused": 3, "queued": 10}
+    times = {}
+    for row in rows_of(grafana, "Time of a read and of a write"):
+        times.setdefault(row["what"], set()).add(row["_value"])
+    assert times["read, mean"] == {0.25}
+    assert times["read, longest"] == {0.5}
+    assert 0 < max(times["write, mean"]) <= max(times["write, longest"])
+
+
+def test_thresholds_and_units():
+    """Of what an operator looks at; every number has a unit."""
+    found = {
+        panel["title"]: panel["fieldConfig"]["defaults"]
+        for panel in panels(DASHBOARDS["gnocchi-health"])
+        if panel["type"] != "table"
+    }
+    assert {t for t, each in found.items() if not each.get("unit")} == set()
+    for title, *values in (
+        ("Refused in the last hour", 1),
+        ("Points refused a second", 0.001),
+        ("Silent for an hour", 1, 100),
+        ("Waiting in the queue", 1000, 10000),
+        ("Windows overdue", 3600, 9 * 3600),
+    ):
+        steps = found[title]["thresholds"]["steps"]
+        assert [step["value"] for step in steps] == [None, *values]
+        assert steps[0]["color"] == "green"
+        assert steps[-1]["color"] == "red"
+
+
 def test_the_servers_own_metrics(cloud, server, bucket_prefix):
     """By the names that this InfluxDB gives them."""
     _, silent = fill(cloud)
@@ -474,8 +564,13 @@ def test_dashboards_are_well_formed():
         ):
             assert part["datasource"] == {
                 "type": source["type"],
-                "uid": source["uid"],
+                "uid": "${datasource}",
             }
+        # The first of the variables, since the others ask it.
+        chosen = dashboard["templating"]["list"][0]
+        assert chosen["name"] == chosen["type"] == "datasource"
+        assert chosen["query"] == source["type"]
+        assert chosen["current"]["value"] == source["uid"]
         spots = set()
         for panel in dashboard["panels"]:
             at = panel["gridPos"]
@@ -491,6 +586,7 @@ def test_dashboards_are_well_formed():
         text = json.dumps(dashboard)
         # Those in the legends are Grafana's own.
         used = set(re.findall(r"\$\{(\w+)[:}]", text))
+        assert source["uid"] not in json.dumps(dashboard["panels"])
         assert used <= names
         for link in dashboard["links"]:
             assert link["url"].removeprefix("/d/") in DASHBOARDS
