@@ -31,7 +31,7 @@ from typing import Any
 
 import daiquiri
 
-from gnocchi_influxdb import exceptions, opts
+from gnocchi_influxdb import exceptions, opts, schema
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.client import client
 from gnocchi_influxdb.health import bucket, counts
@@ -186,7 +186,10 @@ class Recorder:
             self._client = made.once(_TIMEOUT)
         name = bucket.name(self._conf.storage)
         tags = {"host": socket.gethostname() or "-", "process": _name()}
-        at = self._client.clock.now_ns() // _PIDS * _PIDS + pid % _PIDS
+        clock = self._client.clock
+        # Not ahead of InfluxDB's clock: queries that end now would miss it.
+        at = clock.now_ns() - int(min(clock.error, 1.0) * schema.SECOND)
+        at = at // _PIDS * _PIDS + pid % _PIDS
         line = counted.line(tags, at)
         try:
             self._client.write(name, line)
