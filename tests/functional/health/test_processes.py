@@ -19,6 +19,8 @@ import time
 import psutil
 import pytest
 
+from gnocchi_influxdb.client import client
+from gnocchi_influxdb.health import summary
 from tests.functional.deployment import test_uwsgi
 from tests.functional.health.test_recorder import lines
 from tests.support.by_hand import bucket
@@ -38,11 +40,14 @@ def post(api, metrics):
             f"/v1/metric/{metric}/measures",
             [{"timestamp": now.isoformat(), "value": 1.0}],
         )
+        test_uwsgi.call(
+            connection, "GET", f"/v1/metric/{metric}/measures?refresh=false"
+        )
     connection.close()
 
 
 def test_each_process_writes_a_line(
-    gnocchi, tmp_path, influxdb, bucket_prefix
+    gnocchi, tmp_path, influxdb, bucket_prefix, make_conf
 ):
     """Those that uWSGI and metricd have forked, and they end as before."""
     with test_uwsgi.Api(tmp_path, gnocchi) as api, contextlib.ExitStack() as x:
@@ -82,6 +87,10 @@ def test_each_process_writes_a_line(
             child.pid
             for child in psutil.Process(metricd.pid).children(recursive=True)
         }
+        conf = make_conf()
+        said = [*summary.lines(client.Client(conf.storage), conf.storage)]
+        print(*said, sep="\n")
+        assert f"{len(metrics)} stored, 0 refused, 0 queued" in said[1]
         api.process.send_signal(signal.SIGTERM)
         assert api.process.wait(60) == 0
         metricd.stop(60)
