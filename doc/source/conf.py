@@ -15,7 +15,9 @@ import importlib.metadata
 project = "gnocchi-influxdb"
 author = "the gnocchi-influxdb contributors"
 copyright = author
-release = version = importlib.metadata.version(project)
+release = importlib.metadata.version(project)
+# In the margin, without the commit of a development build.
+version = release.partition("+")[0]
 
 extensions = [
     "openstackdocstheme",
@@ -30,7 +32,10 @@ sample_config_basename = "_static/gnocchi-influxdb"
 
 html_theme = "openstackdocs"
 html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 pygments_style = "native"
+# Blocks without a language are messages, samples and settings, not Python.
+highlight_language = "text"
 
 # Not hosted by OpenStack: no bug tracker of its own, no list of releases.
 openstackdocs_auto_name = False
