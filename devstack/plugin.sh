@@ -7,6 +7,7 @@
 # had its turn in the same phase before:
 #
 #   install       it has installed Gnocchi, this adds the driver and a server
+#                 and takes out of gnocchi.conf what it has set before
 #   post-config   it has written gnocchi.conf for Redis and run
 #                 gnocchi-upgrade, this rewrites the storage and runs it again
 #   extra         it has started Gnocchi, with what post-config has left
@@ -26,6 +27,8 @@ if is_service_enabled gnocchi-api gnocchi-metricd; then
             ;;
         "stack install")
             echo_summary "Installing InfluxDB and its driver for Gnocchi"
+            # If unstack.sh did not: ceilometer's plugin runs Gnocchi first.
+            forget_gnocchi_influxdb
             install_gnocchi_influxdb
             ;;
         "stack post-config")
@@ -47,11 +50,10 @@ if is_service_enabled gnocchi-api gnocchi-metricd; then
             :
             ;;
         "unstack")
-            echo_summary "Stopping InfluxDB"
             stop_gnocchi_influxdb
+            forget_gnocchi_influxdb
             ;;
         "clean")
-            echo_summary "Removing InfluxDB"
             cleanup_gnocchi_influxdb
             ;;
     esac

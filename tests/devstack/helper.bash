@@ -6,8 +6,12 @@ bats_require_minimum_version 1.7.0
 # Every command that the plugin, or the fake DevStack, runs from the PATH. It
 # is all that there is on the PATH: one that is not listed can't be run, so no
 # command line escapes the record.
-COMMANDS=(awk cat curl dirname grep head install mkdir mktemp mv od python3
-    rm sleep tee timeout tr)
+COMMANDS=(awk cat curl dirname grep hexdump install mkdir mktemp mv python3
+    rm rmdir sleep tee timeout)
+# What DevStack's own functions run besides.
+if [[ -n ${DEVSTACK_DIR:-} ]]; then
+    COMMANDS+=(sed which)
+fi
 
 sandbox_setup() {
     SANDBOX=$BATS_TEST_TMPDIR/sandbox
@@ -32,6 +36,8 @@ sandbox_setup() {
         command_runs "$name" \
             "PATH=$BIN:$PATH exec $(type -P "$name") \"\$@\""
     done
+    # shellcheck disable=SC2016
+    command_runs dpkg '[[ " ${INSTALLED:-} " == *" ${!#} "* ]]'
     command_runs gnocchi-upgrade "echo gnocchi-upgrade \"\$@\" >>\"\$CALLS\""
 }
 
@@ -111,7 +117,7 @@ succeeds() {
 }
 
 dies_with() {
-    [[ $status == 1 && $output == *"[ERROR] "*"$1"* ]] || {
+    [[ $status != 0 && $output == *"[ERROR] "*"$1"* ]] || {
         echo "status $status, no error with \"$1\": $output"
         return 1
     }
@@ -123,6 +129,18 @@ conf() {
         /^\[/ { inside = ($0 == section) }
         inside && $1 == option { sub(/^[^=]*= */, ""); print }
     ' "$GNOCCHI_CONF_DIR/gnocchi.conf"
+}
+
+# gnocchi_reads section option: the value, as oslo.config gives it to Gnocchi
+gnocchi_reads() {
+    "${PYTHON:-python3}" -c '
+import sys
+from oslo_config import cfg
+path, section, option = sys.argv[1:]
+conf = cfg.ConfigOpts()
+conf.register_opts([cfg.StrOpt(option)], group=section)
+conf([], default_config_files=[path])
+print(conf[section][option])' "$GNOCCHI_CONF_DIR/gnocchi.conf" "$1" "$2"
 }
 
 mode() {
@@ -177,12 +195,17 @@ influxdb_stops() {
     fi
 }
 
-# api path [curl's arguments ...]: with the token of the credentials' file
+# api path [curl's arguments ...]: with the token of the set-up
 api() {
-    local path=$1
-    shift
+    api_with operator-token "$@"
+}
+
+# api_with file path [curl's arguments ...]: with a token of the credentials
+api_with() {
+    local file=$1 path=$2
+    shift 2
     curl --silent --noproxy '*' "$@" "$URL$path" --header \
-        "Authorization: Token $(<"$GNOCCHI_CONF_DIR/influxdb/token")"
+        "Authorization: Token $(<"$GNOCCHI_CONF_DIR/influxdb/$file")"
 }
 
 # A docker that keeps its containers, volumes and images as files.
@@ -194,13 +217,14 @@ docker_is_there() {
 case "$1 $2" in
     info*) [[ ! -f $DOCKER/is-down ]] ;;
     "image inspect") [[ -f $DOCKER/image/$3 ]] ;;
-    "pull "*) : >"$DOCKER/image/$2" ;;
+    "pull "*) [[ ! -f $DOCKER/is-offline ]] && : >"$DOCKER/image/$2" ;;
     "container inspect") cat "$DOCKER/container/${!#}" ;;
     "volume inspect") [[ -f $DOCKER/volume/$3 ]] ;;
     "volume rm") rm "$DOCKER/volume/$3" ;;
     "run "*)
         while [[ $1 != --name ]]; do shift; done
-        [[ ! -f $DOCKER/container/$2 ]] || exit 125
+        [[ ! -f $DOCKER/container/$2 && ! -f $DOCKER/port-is-taken ]] \
+            || exit 125
         echo "true ${!#}" >"$DOCKER/container/$2"
         : >"$DOCKER/volume/$2"
         ;;

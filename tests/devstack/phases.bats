@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # What each phase of plugin.sh does to Gnocchi, in which order.
 
+# shellcheck disable=SC2030,SC2031
+
 load helper
 
 setup() {
@@ -81,7 +83,7 @@ gnocchi_and_influxdb_are_there() {
     echo "[storage]" >"$GNOCCHI_CONF_DIR/gnocchi.conf"
     GNOCCHI_INFLUXDB_URL=http://db:8086 run stack "stack post-config"
     dies_with "must come after the plugin that installs Gnocchi"
-    not_called iniset
+    [[ $(<"$GNOCCHI_CONF_DIR/gnocchi.conf") == "[storage]" ]]
 }
 
 @test "post-config makes Gnocchi store in InfluxDB" {
@@ -95,8 +97,10 @@ gnocchi_and_influxdb_are_there() {
         "$(<"$GNOCCHI_CONF_DIR/influxdb/token")" ]]
     [[ $(conf DEFAULT parallel_operations) == 32 ]]
     [[ $(conf incoming driver) == influxdb ]]
+    # Gnocchi would log its options, the token too.
+    [[ $(conf DEFAULT debug) == false ]]
+    [[ $(conf DEFAULT verbose) == false ]]
     # What ceilometer's plugin has set otherwise stays.
-    [[ $(conf DEFAULT debug) == True ]]
     [[ $(conf indexer url) == mysql+pymysql://root:secret@127.0.0.1/gnocchi ]]
     # Only the stack user may read the token.
     [[ $(mode "$GNOCCHI_CONF_DIR/gnocchi.conf") == 600 ]]
@@ -159,6 +163,31 @@ gnocchi_and_influxdb_are_there() {
     grep -q "^curl .*--cacert $SANDBOX/ca.pem" "$LINES"
 }
 
+@test "post-config takes out what local.conf no longer has" {
+    gnocchi_and_influxdb_are_there
+    : >"$SANDBOX/ca.pem"
+    GNOCCHI_INFLUXDB_CAFILE=$SANDBOX/ca.pem \
+        GNOCCHI_INFLUXDB_QUEUE_DRIVER=redis run stack "stack post-config"
+    succeeds
+    run stack "stack post-config"
+    succeeds
+    [[ -z $(conf storage influxdb_cafile) ]]
+    [[ -z $(conf incoming redis_url) ]]
+}
+
+@test "gnocchi.conf keeps what it is given, whatever characters" {
+    gnocchi_and_influxdb_are_there
+    export DATA_DIR="$SANDBOX/ a  *\$z \\& 'ä'"
+    export GNOCCHI_INFLUXDB_ORG='"quoted"'
+    run stack "stack post-config"
+    succeeds
+    [[ $(gnocchi_reads incoming file_basepath) == "$DATA_DIR/gnocchi" ]]
+    [[ $(gnocchi_reads storage influxdb_org) == '"quoted"' ]]
+    run stack unstack
+    succeeds
+    [[ $(gnocchi_reads incoming file_basepath) == None ]]
+}
+
 @test "post-config restarts of Gnocchi what runs, after the upgrade" {
     gnocchi_and_influxdb_are_there
     RUNNING=devstack@gnocchi-metricd.service run stack "stack post-config"
@@ -202,12 +231,67 @@ gnocchi_and_influxdb_are_there() {
     [[ $(grep -cv plugin "$CALLS") == 0 ]]
 }
 
+@test "unstack, or the next install, takes its options out of gnocchi.conf" {
+    gnocchi_and_influxdb_are_there
+    for phase in unstack "stack install"; do
+        run stack "stack post-config" "$phase"
+        succeeds
+        # With the lines of ceilometer's plugin it is ceilometer's Gnocchi.
+        [[ -z $(conf storage driver) && -z $(conf incoming driver) ]]
+        run grep -E "influxdb|verbose|file_basepath|parallel" \
+            "$GNOCCHI_CONF_DIR/gnocchi.conf"
+        [[ -z $output ]]
+        [[ -n $(conf indexer url) ]]
+    done
+}
+
+@test "after unstack ceilometer's plugin writes what it does without this one" {
+    [[ -n ${DEVSTACK_DIR:-} ]] \
+        || skip "DEVSTACK_DIR names no checkout of DevStack"
+    # shellcheck source=/dev/null
+    source "$DEVSTACK_DIR/inc/ini-config"
+    ceilometer_configures() {
+        local file=$GNOCCHI_CONF_DIR/gnocchi.conf
+        iniset "$file" DEFAULT debug True
+        iniset "$file" indexer url mysql+pymysql://root:secret@h/gnocchi
+        iniset "$file" storage driver redis
+        iniset "$file" storage redis_url redis://localhost:6379
+    }
+    influxdb_starts
+    export GNOCCHI_INFLUXDB_URL=$URL
+    ceilometer_configures
+    sort "$GNOCCHI_CONF_DIR/gnocchi.conf" >"$BATS_TEST_TMPDIR/before"
+    run stack "stack post-config" unstack
+    succeeds
+    ceilometer_configures
+    diff <(grep . "$BATS_TEST_TMPDIR/before") \
+        <(sort "$GNOCCHI_CONF_DIR/gnocchi.conf" | grep -vxF "[incoming]" \
+            | grep .)
+}
+
+@test "clean leaves no gnocchi.conf, whichever way InfluxDB came" {
+    for way in docker package existing; do
+        gnocchi_is_configured
+        GNOCCHI_INFLUXDB_URL=http://db:8086 GNOCCHI_INFLUXDB_INSTALL=$way \
+            run stack clean
+        succeeds
+        [[ ! -e $GNOCCHI_CONF_DIR/gnocchi.conf ]]
+        # Twice does no harm.
+        GNOCCHI_INFLUXDB_URL=http://db:8086 GNOCCHI_INFLUXDB_INSTALL=$way \
+            run stack unstack clean
+        succeeds
+    done
+}
+
 @test "unstack and clean leave an existing server and its token alone" {
     gnocchi_and_influxdb_are_there
     run stack "stack post-config" unstack clean
     succeeds
     not_called stop_service
     not_called docker
+    # Nor do they tell of what they don't do.
+    not_called "echo_summary Stopping"
+    not_called "echo_summary Removing"
     [[ -s $GNOCCHI_CONF_DIR/influxdb/token ]]
     # The next stack.sh finds it.
     gnocchi_is_configured

@@ -42,6 +42,35 @@ dropin() {
     [[ $(grep -c "docker pull influxdb:2.9" "$CALLS") == 1 ]]
 }
 
+@test "docker: an image that can't be pulled is told with the ways out" {
+    docker_is_there
+    : >"$DOCKER/is-offline"
+    run stack "stack install"
+    dies_with "can't be pulled: name one that can"
+    [[ $output == *GNOCCHI_INFLUXDB_IMAGE*GNOCCHI_INFLUXDB_INSTALL=package* ]]
+}
+
+@test "docker: a container that can't be started is told with its port" {
+    docker_is_there
+    server_listens
+    : >"$DOCKER/port-is-taken"
+    run stack "stack post-config"
+    dies_with "GNOCCHI_INFLUXDB_PORT is $PORT"
+}
+
+@test "what can't be installed or started is told with the ways out" {
+    FAILING=install_package run stack "stack install"
+    dies_with "GNOCCHI_INFLUXDB_INSTALL=package or existing does without"
+    command_runs apt-cache "exit 0"
+    GNOCCHI_INFLUXDB_INSTALL=package FAILING=install_package \
+        run stack "stack install"
+    dies_with "influxdb2 (GNOCCHI_INFLUXDB_PACKAGE) can't be installed"
+    docker_is_there
+    : >"$DOCKER/is-down"
+    FAILING=start_service run stack "stack install"
+    dies_with "Docker's engine can't be started"
+}
+
 @test "docker: the distribution's is installed if there is none" {
     # It can't get there here: what comes next is not found.
     run -127 stack "stack install"
@@ -160,23 +189,30 @@ dropin() {
     command_runs gpg "printf '%s\n' pub:: fpr:::::::::24C975CBA61A024EE1B631787C3D57159FC2F927: sub:: fpr:::::::::9D539D90D3328DC7D6C8D3B9D8FF8E1F7DF8B07E:"
     GNOCCHI_INFLUXDB_INSTALL=package run stack "stack install"
     succeeds
-    called "deb [signed-by=/etc/apt/keyrings/influxdata-archive.asc] https://repos.influxdata.com/debian stable main"
-    called_before "sources.list.d/influxdata.list" "install_package influxdb2"
+    called "deb [signed-by=/etc/apt/keyrings/gnocchi-influxdb.asc] https://repos.influxdata.com/debian stable main"
+    called_before "sources.list.d/gnocchi-influxdb.list" "install_package influxdb2"
     [[ $(grep curl "$LINES") == *"https://repos.influxdata.com/influxdata-archive.key" ]]
 }
 
 @test "package: a repository with another key, or one more, is refused" {
     command_runs apt-cache "exit 100"
     command_runs curl "while [[ \$1 != --output ]]; do shift; done; echo key >\"\$2\""
-    export GNOCCHI_INFLUXDB_INSTALL=package
+    export GNOCCHI_INFLUXDB_INSTALL=package TMPDIR=$BATS_TEST_TMPDIR/tmp
+    mkdir "$TMPDIR"
     command_runs gpg "printf '%s\n' pub:: fpr:::::::::AAAA:"
     run stack "stack install"
     dies_with "is AAAA, not 24C975CBA61A024EE1B631787C3D57159FC2F927"
     command_runs gpg "printf '%s\n' pub:: fpr:::::::::24C975CBA61A024EE1B631787C3D57159FC2F927: pub:: fpr:::::::::AAAA:"
     run stack "stack install"
     dies_with "GNOCCHI_INFLUXDB_PACKAGE_KEY"
+    command_runs curl "exit 6"
+    run stack "stack install"
+    dies_with "(GNOCCHI_INFLUXDB_PACKAGE_REPO) can't be fetched"
     not_called "sources.list.d"
+    not_called keyrings
     not_called "install_package influxdb2"
+    # Nor is anything left behind.
+    [[ -z $(ls -A "$TMPDIR") ]]
 }
 
 @test "package: no repository is added if local.conf says so" {
@@ -197,6 +233,10 @@ dropin() {
     not_called install_package
     not_called stop_service
     not_called uninstall_package
+    not_called "systemctl disable"
+    not_called "rm -rf /etc/influxdb"
+    not_called "echo_summary Stopping"
+    not_called "echo_summary Removing"
     [[ ! -e $SYSTEMD_DIR/influxdb.service.d ]]
     [[ -s $GNOCCHI_CONF_DIR/influxdb/token ]]
 }
@@ -213,10 +253,15 @@ dropin() {
     [[ -d $GNOCCHI_INFLUXDB_PACKAGE_DATA_DIR ]]
     run stack clean
     succeeds
-    called "uninstall_package influxdb2"
+    # Not every package does that when it goes.
+    called_before "systemctl disable influxdb" "uninstall_package influxdb2"
+    called "rm -f /lib/systemd/system/influxdb.service"
+    called "rm -rf /etc/influxdb /etc/default/influxdb2"
+    called "rm -f /etc/apt/sources.list.d/gnocchi-influxdb.list"
+    called "rm -f /etc/apt/keyrings/gnocchi-influxdb.asc"
+    [[ ! -e $SYSTEMD_DIR/influxdb.service.d ]]
     [[ ! -e $GNOCCHI_INFLUXDB_PACKAGE_DATA_DIR ]]
     [[ ! -e $GNOCCHI_CONF_DIR/influxdb ]]
-    [[ ! -e $SYSTEMD_DIR/influxdb.service.d/gnocchi-influxdb.conf ]]
     : >"$CALLS"
     run stack clean
     succeeds
