@@ -5,6 +5,7 @@
 # installed with npm into ~/.cache/gnocchi-influxdb, once. The functional tests
 # need an InfluxDB 2.x that nobody has set up: tools/lib/servers finds one (influxd
 # on the PATH, Docker, a build). PYTHON names the interpreter it runs with.
+# DEVSTACK_DIR may name a checkout of DevStack, whose functions are then taken.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -84,6 +84,8 @@ def run_part(
         if not (shutil.which("bats") or shutil.which("npm")):
             say("skipped: it needs bats, or npm to install it")
             return True
+        if not os.environ.get("DEVSTACK_DIR"):
+            say("without DevStack's own functions: DEVSTACK_DIR names none")
         command = ("tests/devstack/run.sh", *given)
         return run(command, {"PYTHON": sys.executable}) == 0
     kind = part.partition("-")[0]

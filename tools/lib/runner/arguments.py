@@ -17,6 +17,7 @@
   unit        pytest tests/unit         (arguments go to pytest)
   packaging   pytest tests/packaging    (arguments go to pytest)
   devstack    bats tests/devstack       (arguments go to bats)
+              on DevStack's own functions if DEVSTACK_DIR names a checkout
   functional  pytest tests/functional   (arguments go to pytest)
   upstream    Gnocchi's own test suite  (arguments are regular expressions of
               test ids; --storage file runs it on Gnocchi's own driver)
