@@ -213,7 +213,8 @@ class Target:
 
     def start_metricd(self) -> int | None:
         """Run a gnocchi-metricd until the target is closed; its pid."""
-        return self._gnocchi.start_metricd(self._exits)
+        pid: int | None = self._gnocchi.start_metricd(self._exits)
+        return pid
 
     def expunge(self, number: int) -> None:
         """Do what Gnocchi's janitor does with so many deleted metrics."""

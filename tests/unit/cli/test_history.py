@@ -161,7 +161,7 @@ def test_what_is_no_metrics_series():
     )
     assert [str(id_) for id_ in ids] == [one]
     assert [str(id_) for id_ in beside] == [two]
-    assert foreign == 4
+    assert foreign == 5
 
 
 def test_disk_sizes():
