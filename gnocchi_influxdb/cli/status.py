@@ -147,19 +147,13 @@ def status(ctx: click.Context, format_: str, count: bool) -> None:
                 " those of its windows, were not written by Gnocchi"
             )
     expire = deployment.conf.storage.influxdb_expunge == "expire"
-    for text, orphans in (
-        (
-            "orphan series; gnocchi-influxdb prune removes them",
-            [r.orphans for r in rows if not (expire and r.retention)],
-        ),
-        (
-            "orphan series, which expire; gnocchi-influxdb prune --expiring"
-            " removes them now",
-            [r.orphans for r in rows if expire and r.retention],
-        ),
+    for retained, text in (
+        (False, "series; gnocchi-influxdb prune removes them"),
+        (True, "series, which expire, or: gnocchi-influxdb prune --expiring"),
     ):
-        if number := sum(filter(None, orphans)):
-            click.echo(f"{number:,} {text}")
+        rest = [r for r in rows if (expire and bool(r.retention)) == retained]
+        if number := sum(row.orphans or 0 for row in rest):
+            click.echo(f"{number:,} orphan {text}")
     for line in summary.lines(deployment.client, deployment.conf.storage):
         click.echo(line)
 

@@ -295,7 +295,9 @@ def test_in_use(gnocchi):
     while process.poll() is None:
         at = recent()
         write(
-            influxdb, dict.fromkeys(metrics, [(at, at % 97)]), gnocchi.indexer
+            influxdb,
+            {metric: [(at, at % 97)] for metric in metrics},
+            gnocchi.indexer,
         )
     out, err = process.communicate()
     assert process.returncode == 0, err
