@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from gnocchi_influxdb.schema import (
     AGGREGATES,
     FIELD,
+    HEALTH,
     MARKS,
     MAX_TIME,
     MEASUREMENT,
@@ -94,6 +95,11 @@ def newest_since(start: int) -> str:
         f'SELECT last("{FIELD}"), "{TAG}" FROM "{MEASUREMENT}"'  # noqa: S608
         f" WHERE time >= {start:d} AND time < {MAX_TIME:d}"
     )
+
+
+def seen() -> str:
+    """Statement for the time of each process' newest line of health."""
+    return f'SELECT last("pid") FROM "{HEALTH}" GROUP BY "process"'  # noqa: S608
 
 
 def _select(function: str, start: int, stop: int) -> str:

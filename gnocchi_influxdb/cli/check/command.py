@@ -72,6 +72,7 @@ class _Check:
         self._latency = latency
         self._found: list[Finding] = []
         self._influxdb: client.Client | None = None
+        self._knows_metricd = False
 
     def run(self) -> list[Finding]:
         """Make them.
@@ -117,6 +118,7 @@ class _Check:
         def metricd() -> Findings:
             nonlocal number
             number = queue_checks.workers(conf)
+            self._knows_metricd = number is not None
             yield from queue_checks.metricd(number)
 
         def queue() -> Findings:
@@ -129,6 +131,9 @@ class _Check:
     def _rest(
         self, influxdb: client.Client, used: dict[str, int] | None
     ) -> None:
+        if not self._knows_metricd:
+            storage = self._deployment.conf.storage
+            self._try("metricd", queue_checks.seen(influxdb, storage))
         self._try("limits", checks.limits(influxdb))
         self._try("files", checks.open_files(influxdb))
         self._try("clock", checks.clock(influxdb))
@@ -259,8 +264,12 @@ class _Check:
 
     def _failure(self, subject: str, error: Exception) -> Finding:
         text = str(error).strip() or type(error).__name__
-        cure = _CURES.get(subject, "")
-        if not cure and self._influxdb is not None:
+        if self._influxdb is None or (
+            subject in _CURES
+            and not isinstance(error, exceptions.InfluxDBError)
+        ):
+            cure = _CURES.get(subject, "")
+        else:
             storage = self._deployment.conf.storage
             cure = findings.cure(error, self._influxdb, storage)
         return Finding(Level.FAIL, subject, text.splitlines()[0], cure)

@@ -28,8 +28,8 @@ from gnocchi.cli import metricd as gnocchi_metricd
 from stevedore import driver
 from tooz import coordination
 
-from gnocchi_influxdb import schema
-from gnocchi_influxdb.cli import output
+from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.cli import output, queries
 from gnocchi_influxdb.cli.check.findings import (
     Finding,
     Findings,
@@ -37,11 +37,18 @@ from gnocchi_influxdb.cli.check.findings import (
     Value,
     level,
 )
+from gnocchi_influxdb.client import client
+from gnocchi_influxdb.health import bucket
+from gnocchi_influxdb.wire import influxql_rows
 
 #: Seconds that a measure may wait. gnocchi-metricd comes every
 #: [metricd] metric_processing_delay, by default 60.
 AGE_WARN = 300.0
 AGE_FAIL = 3600.0
+
+#: Seconds after which a process that writes a line of health each minute is
+#: missed.
+SEEN = 300.0
 
 # Metrics that are looked at for the oldest measure. Files tell their age by
 # their names, other queues have to hand out the measures.
@@ -102,6 +109,42 @@ def metricd(number: int | None) -> Findings:
         " metrics, downsamples or writes names",
         "" if number else "start gnocchi-metricd, and see its log",
         (Value("metricd", number),),
+    )
+
+
+def seen(influxdb: client.Client, conf: Any) -> Findings:
+    """Check by the lines of the drivers' health that gnocchi-metricd runs.
+
+    Nothing is found if no process at all has written a line lately.
+
+    :param conf: the group of options that the client was made with.
+    """
+    try:
+        found = influxql_rows.series(
+            influxdb.influxql(bucket.name(conf), queries.seen())
+        )
+    except (exceptions.BucketNotFoundError, exceptions.ConfigurationError):
+        return  # influxdb_health is off, or InfluxQL not for this token.
+    now = influxdb.clock.now_ns()
+    ages = {
+        one["tags"]["process"]: (now - one["values"][0][0]) / schema.SECOND
+        for one in found
+    }
+    age = ages.get("metricd")
+    if min(ages.values(), default=SEEN) >= SEEN:
+        return
+    if age is not None and age < SEEN:
+        text = f"gnocchi-metricd was seen {round(age)} s ago"
+        yield Finding(Level.OK, "metricd", text)
+        return
+    when = "" if age is None else f" for {output.span(round(age))}"
+    yield Finding(
+        Level.WARN,
+        "metricd",
+        f"no gnocchi-metricd has written a line of health{when}, others have:"
+        " nothing works off the queue, deletes metrics, downsamples or writes"
+        " names",
+        "start gnocchi-metricd, and see its log",
     )
 
 

@@ -547,14 +547,14 @@ def test_limits_of_influxql(used, between, limit):
     def after(request, answer):
         """Such a server's configuration."""
         if is_1x and b"DIAGNOSTICS" in request.body:
-            old = f'"{name}"'.encode()
-            body = answer.partition(b"\r\n\r\n")[2]
-            found = json.loads(body)
-            for series in found["results"][0]["series"]:
-                if series["name"] == "config-coordinator":
-                    at = series["columns"].index(name)
-                    series["values"][0][at] = 1000
-            assert old in body
+            # It comes in pieces; what counts is that it has such an option.
+            assert f'"{name}"'.encode() in answer
+            series = {
+                "name": "config-coordinator",
+                "columns": [name],
+                "values": [[1000]],
+            }
+            found = {"results": [{"statement_id": 0, "series": [series]}]}
             return proxy.answer("200 OK", json.dumps(found).encode())
         if request.path == "/api/v2/config":
             old = f'"{name}": 0'.encode()

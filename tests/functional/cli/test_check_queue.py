@@ -19,6 +19,7 @@ from gnocchi.cli import metricd
 from servers.redis import redis_server
 from tooz import coordination
 
+from tests.support.by_hand import make_bucket, write_lines
 from tests.support.samples import NS, recent, write
 
 
@@ -26,6 +27,8 @@ from tests.support.samples import NS, recent, write
 def gnocchi(installation):
     installation.policy("low", (30 * 288, 300))
     metric = installation.metric("low")
+    # This process writes no lines of health.
+    installation.conf.set_override("influxdb_health", False, "storage")
     write(
         installation.storage("influxdb"),
         {metric: {recent(60): 1}},
@@ -151,6 +154,38 @@ def test_a_metricd(gnocchi, coordinated):
     assert (status, one["level"]) == (0, "OK")
     assert one["text"] == "1 worker of gnocchi-metricd seen"
     assert one["values"] == {"metricd": 1}
+
+
+def test_lines_of_health_tell_of_metricd(gnocchi):
+    """Where the coordinator is a database, which does not."""
+
+    def found():
+        _, document = gnocchi.json("check")
+        return [c for c in document["checks"] if c["subject"] == "metricd"]
+
+    def line(process, seconds):
+        write_lines(
+            gnocchi.server,
+            name,
+            f"driver,host=a,process={process} pid=1 {recent(seconds)}",
+        )
+
+    gnocchi.queue()
+    name = f"{gnocchi.prefix}@health"
+    assert found() == []
+    make_bucket(gnocchi.server, name, 86400 * 7, 86400)
+    assert found() == []
+    # Nobody has written lately, so nobody is missed.
+    line("metricd", 3000)
+    line("api", 2000)
+    assert found() == []
+    line("api", 20)
+    (one,) = found()
+    assert one["level"] == "WARN"
+    assert "for 50 min" in one["text"]
+    line("metricd", 30)
+    (one,) = found()
+    assert one["level"] == "OK"
 
 
 def test_a_coordinator_that_is_away(gnocchi):
