@@ -154,6 +154,9 @@ def test_what_is_about_to_be_deleted(gnocchi, holds):
     assert f"about to delete {holds} from {dates[0]}" in line["text"]
     assert f" to {dates[1]}" in line["text"]
     assert line["cure"].startswith("run now, to keep them: ")
+    if holds == "points":
+        # Not what it kept while the windows were overdue.
+        wanted = 15 * DAY + 3600 + 36 * 3600
     assert f"{wanted}s" in line["cure"]
 
 
