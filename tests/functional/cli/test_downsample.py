@@ -27,6 +27,10 @@ DAY = 86400
 def gnocchi(installation):
     installation.policy("low", (288, 300))
     installation.policy("two", (1440, 60), (720, HOUR))
+    # A day of measures is not overdue.
+    installation.conf.set_override("influxdb_raw_slack", 5 * DAY, "storage")
+    installation.options["influxdb_raw_slack"] = str(5 * DAY)
+    installation.write_configuration()
     return installation
 
 
