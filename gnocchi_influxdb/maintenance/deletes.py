@@ -107,10 +107,10 @@ class Deleter:
                 deleted = self._delete_in(buckets, ids)
                 break
             except exceptions.UnavailableError:
-                if self._at_once == 1:
+                if len(ids) == 1:
                     raise
                 # So many may have taken too long.
-                self._at_once = max(self._at_once // 4, 1)
+                self._at_once = max(len(ids) // 4, 1)
         self._at_once = min(self._at_once * 2, METRICS_PER_DELETE)
         for id_ in deleted:
             waiting.pop(id_, None)

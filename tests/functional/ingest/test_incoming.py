@@ -196,6 +196,8 @@ def test_outage(make_cloud, fresh_influxd, monkeypatch):
     cloud = make_cloud(server=fresh_influxd, influxdb_timeout=5)
     through = cloud.incoming._of_process(direct_write.PostWriter)
     monkeypatch.setattr(through.breakers.server, "_shortest", 0.0)
+    worker = cloud.incoming._of_process(direct_write.QueueWriter)
+    monkeypatch.setattr(worker.breakers.server, "_shortest", 0.0)
     m = cloud.metric("high")
     cloud.incoming.add_measures(m.id, [measure(0.0, 0)])
     fresh_influxd.kill()
