@@ -35,10 +35,20 @@ from runner.arguments import SERVED
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # An older urllib3, which tools/lib/venv.sh puts there.
 URLLIB3 = pathlib.Path(sys.prefix) / "urllib3-1"
+# Run on one release only.
+SLOW = (
+    "cli/test_migrate_back.py",
+    "health/test_processes.py",
+    "ingest/test_outage.py",
+)
 WITHOUT_ARGUMENTS = {
     # What another 2.x would not change, and what takes long.
     "functional-2.7": tuple(
-        f"--ignore=tests/functional/{name}" for name in ("indexer", "tools")
+        f"--ignore=tests/functional/{name}"
+        for name in ("indexer", "tools", "cli/test_migrate.py", *SLOW)
+    ),
+    "functional-1": tuple(
+        f"--ignore=tests/functional/{name}" for name in SLOW
     ),
     # Of Gnocchi's own suite, what is about the storage driver.
     "upstream-1": (r"gnocchi\.tests\.test_(storage|aggregates|chef)\.",),
