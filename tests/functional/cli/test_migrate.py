@@ -432,7 +432,7 @@ def test_metricd_changes_nothing(gnocchi):
     metric = gnocchi.metric("high")
     # Its measures are young enough to be moved, and what is made of them
     # differs: Gnocchi has seen rates across holes.
-    now = hours_ago(20) + 1700 * NS
+    now = hours_ago(14) + 1700 * NS
     rng = numpy.random.default_rng(3)
     points = series(now - DAY, now, 250 * NS, rng)
     fill(gnocchi, [metric], points, batches=3)
