@@ -12,10 +12,6 @@
 """Work in several processes at once."""
 
 import multiprocessing
-import os
-import pathlib
-import signal
-import time
 
 
 def own_indexer(indexer_driver):
@@ -49,16 +45,3 @@ def in_processes(number, work):
             if process.is_alive():
                 process.kill()
     return [found[i] for i in range(number)]
-
-
-def freeze(pid):
-    """Stop a process with SIGSTOP; none of its threads runs any more then."""
-    os.kill(pid, signal.SIGSTOP)
-    last = time.monotonic() + 10
-    # A busy machine takes its time to stop them all.
-    while not all(
-        stat.read_text().rpartition(") ")[2].startswith("T")
-        for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
-    ):
-        assert time.monotonic() < last, "it does not stop"
-        time.sleep(0.001)

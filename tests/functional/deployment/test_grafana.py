@@ -212,7 +212,7 @@ def server(influxdb):
         body={
             "name": "influxdb",
             "type": "prometheus",
-            "url": f"{influxdb.url}/metrics",
+            "url": influxdb.metrics_url(),
             "orgID": org_id(influxdb),
             "bucketID": bucket,
             "allowInsecure": False,

@@ -13,7 +13,6 @@
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -32,7 +31,6 @@ from gnocchi_influxdb.client import transport
 from gnocchi_influxdb.incoming import InfluxDBIncoming
 from gnocchi_influxdb.ingest import direct_write
 from tests.support import by_hand, proxy
-from tests.support.processes import freeze
 
 # The last whole minute that is over: what comes a few seconds after it lies
 # in the same window of a minute, whenever the tests run.
@@ -229,7 +227,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
     through = cloud.incoming._of_process(direct_write.PostWriter)
     monkeypatch.setattr(through.breakers.server, "_shortest", 3600.0)
     monkeypatch.setattr(through.breakers.server, "_longest", 3600.0)
-    freeze(fresh_influxd.pid)
+    fresh_influxd.freeze()
     asked = []
     write = through.writer.write
     monkeypatch.setattr(
@@ -241,7 +239,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(
         for i in range(20):
             cloud.incoming.add_measures(m.id, [measure(float(i), i)])
     finally:
-        os.kill(fresh_influxd.pid, signal.SIGCONT)
+        fresh_influxd.thaw()
     # The first found out, the others were told.
     assert len(asked) == 1
     assert cloud.waiting() > 0

@@ -15,16 +15,12 @@ import datetime
 import json
 import logging
 import math
-import os
 import random
 import re
-import signal
 import threading
-import time
 import uuid
 
 import numpy
-import psutil
 import pytest
 from gnocchi import archive_policy, carbonara
 
@@ -33,7 +29,6 @@ from gnocchi_influxdb.buckets import shards
 from gnocchi_influxdb.storage import InfluxDBStorage
 from gnocchi_influxdb.write import writer as writes_
 from tests.support import by_hand, proxy
-from tests.support.processes import freeze
 from tests.support.samples import (
     NS,
     T0,
@@ -692,8 +687,6 @@ def test_away_for_a_moment(make_conf, fresh_influxd, indexer_driver):
 
 def test_stopped_in_its_tracks(make_conf, fresh_influxd, indexer_driver):
     """It takes connections, and never answers."""
-    if not hasattr(fresh_influxd, "binary"):
-        pytest.skip("not a process of one's own")
     with proxy.Proxy(fresh_influxd.url) as between:
         driver = InfluxDBStorage(
             make_conf(
@@ -706,10 +699,8 @@ def test_stopped_in_its_tracks(make_conf, fresh_influxd, indexer_driver):
         )
         m = metric(policy((100000, 60)))
         write(driver, {m: {T0: 1.0}}, indexer_driver)
-        freeze(fresh_influxd.pid)
+        fresh_influxd.freeze()
         try:
-            while psutil.Process(fresh_influxd.pid).status() != "stopped":
-                time.sleep(0.01)
             # Once it goes on it does what it was asked in the meantime.
             other = metric(m.archive_policy)
             for attempt in (
@@ -741,7 +732,7 @@ def test_stopped_in_its_tracks(make_conf, fresh_influxd, indexer_driver):
             assert len(errors) == 10
             assert len(between.requests) >= 10
         finally:
-            os.kill(fresh_influxd.pid, signal.SIGCONT)
+            fresh_influxd.thaw()
         write(driver, {m: {T0 + NS: 2.0}}, indexer_driver)
         assert stored(driver, fresh_influxd, m)[T0 + NS] == 2.0
 

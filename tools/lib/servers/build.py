@@ -218,9 +218,7 @@ def _environment(release: Release) -> dict[str, str]:
     ]
     if missing:
         raise ServerError(
-            "there is no InfluxDB to use (GNOCCHI_INFLUXDB_URL is not set, no "
-            "influxd 2.x on PATH, no Docker engine), and to build one these "
-            "are missing: " + ", ".join(missing)
+            "to build influxd these are missing: " + ", ".join(missing)
         )
     environment = dict(os.environ)
     _check_go(release)

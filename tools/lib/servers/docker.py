@@ -14,8 +14,11 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -24,9 +27,15 @@ from servers.process import Say, ServerError
 from servers.server import STOP_SECONDS, InfluxDBServer
 
 IMAGE = "influxdb:2.7.12"
+#: Of containers and volumes: the process that they are for.
+LABEL = "gnocchi-influxdb.of"
 
 
-def _docker(*arguments: str, timeout: float = 60) -> str:
+def run(*arguments: str, timeout: float = 60) -> str:
+    """What a command of the Docker client prints.
+
+    :raises ServerError: it failed, with what the client said
+    """
     try:
         done = subprocess.run(
             ["docker", *arguments],
@@ -43,24 +52,64 @@ def _docker(*arguments: str, timeout: float = 60) -> str:
     return done.stdout.strip()
 
 
-def is_usable() -> bool:
-    """Whether there is a Docker client and an engine that answers it."""
+def trouble() -> str | None:
+    """Why there is no Docker engine to use, None if there is one."""
     if shutil.which("docker") is None:
-        return False
+        return "no Docker client on PATH"
     try:
-        # The template is evaluated by the client: without an engine some
-        # versions print an empty line and end with status 0.
-        return bool(
-            _docker("info", "--format", "{{.ServerVersion}}", timeout=20)
-        )
-    except ServerError:
+        # An old client without an engine may print nothing, status 0.
+        answer = run("version", "--format", "{{.Server.Version}}", timeout=20)
+    except ServerError as error:
+        return str(error)
+    return None if answer else "no Docker engine answers"
+
+
+def _owner(pid: int) -> str | None:
+    """Names a process for ever, None if there is none."""
+    # Command lines are read before there is a virtual environment.
+    import psutil
+
+    # A number is given again, and an engine may serve several hosts.
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
+    return f"{socket.gethostname()}/{pid}/{started:.2f}"
+
+
+def _is_gone(owner: str) -> bool:
+    host, _, rest = owner.partition("/")
+    pid = rest.partition("/")[0]
+    if host != socket.gethostname() or not pid.isdigit():
         return False
+    return _owner(int(pid)) != owner
+
+
+def remove_left_over(say: Say) -> None:
+    """Remove what killed runs of this host have left in the engine."""
+    template = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+    listed = run(
+        "ps", "--all", f"--filter=label={LABEL}", "--format", template
+    )
+    for line in listed.splitlines():
+        name, _, owner = line.partition(" ")
+        if _is_gone(owner):
+            say(f"removing the container {name} of a killed run ...")
+            run("rm", "--force", "--volumes", name)
+    template = f'{{{{.Name}}}} {{{{.Label "{LABEL}"}}}}'
+    listed = run(
+        *("volume", "ls", f"--filter=label={LABEL}", "--format", template)
+    )
+    for line in listed.splitlines():
+        name, _, owner = line.partition(" ")
+        if _is_gone(owner):
+            run("volume", "rm", name)
 
 
 def pull(say: Say) -> None:
     """Bring the image here unless it is here already."""
     try:
-        _docker("image", "inspect", IMAGE)
+        run("image", "inspect", IMAGE)
         return
     except ServerError:
         say(f"pulling the image {IMAGE} ...")
@@ -83,12 +132,23 @@ def pull(say: Say) -> None:
 
 
 class InfluxDBContainer(InfluxDBServer):
-    """An InfluxDB server in a container of its own."""
+    """An InfluxDB server in a container of its own.
+
+    Its data are in a volume, so that a container with other settings can take
+    the place of this one. Both name the process that they are for: the next
+    run removes those whose process was killed.
+    """
 
     def __init__(self, say: Say = print) -> None:
         super().__init__(say)
         self.how = f"the image {IMAGE} in a Docker container"
-        self._container: str | None = None
+        self._name = f"gnocchi-influxdb-{os.getpid()}-{secrets.token_hex(4)}"
+        self._label = f"--label={LABEL}={_owner(os.getpid())}"
+        self._settings: list[str] | None = None
+
+    @property
+    def _container(self) -> str | None:
+        return None if self._settings is None else self._name
 
     @property
     def pid(self) -> int | None:
@@ -96,9 +156,7 @@ class InfluxDBContainer(InfluxDBServer):
             return None
         try:
             pid = int(
-                _docker(
-                    "inspect", "--format", "{{.State.Pid}}", self._container
-                )
+                run("inspect", "--format", "{{.State.Pid}}", self._container)
             )
         except (ServerError, ValueError):
             return None
@@ -118,41 +176,53 @@ class InfluxDBContainer(InfluxDBServer):
                 )
         return path
 
+    def metrics_url(self) -> str:
+        return "http://localhost:8086/metrics"
+
     def _launch(self) -> None:
-        if self._container is not None and self._is_set_up:
-            _docker("start", self._container)
-            return
-        self._remove()
-        self._container = _docker(
-            "create",
-            f"--publish=127.0.0.1:{self.port}:8086",
-            "--env=INFLUXD_REPORTING_DISABLED=true",
-            *(
-                []
-                if self.has_profiles
-                else ["--env=INFLUXD_PPROF_DISABLED=true"]
-            ),
-            *(
-                []
-                if self.has_metrics
-                else ["--env=INFLUXD_METRICS_DISABLED=true"]
-            ),
-            "--stop-signal=SIGINT",
-            IMAGE,
-        )
+        wanted = self._wanted()
+        if not self._is_set_up or self._settings != wanted:
+            self._create(wanted)
         try:
-            _docker("start", self._container)
+            run("start", self._name)
         except ServerError as error:
-            if "already" not in str(error):
+            if self._is_set_up or "already" not in str(error):
                 raise
             # The engine reports a port that was taken meanwhile; start()
             # looks for that in the log.
             self._remove()
             super().log_path.write_text("address already in use")
 
+    def _wanted(self) -> list[str]:
+        off = {"PPROF": not self.has_profiles, "METRICS": not self.has_metrics}
+        return [
+            f"--publish=127.0.0.1:{self.port}:8086",
+            "--env=INFLUXD_REPORTING_DISABLED=true",
+            *(f"--env=INFLUXD_{k}_DISABLED=true" for k, v in off.items() if v),
+        ]
+
+    def _create(self, settings: list[str]) -> None:
+        if self._settings is None:
+            remove_left_over(self._say)
+            run("volume", "create", self._label, self._name)
+        else:
+            run("rm", "--force", "--volumes", self._name)
+        # What it may create is removed by close().
+        self._settings = settings
+        run(
+            "create",
+            f"--name={self._name}",
+            self._label,
+            f"--volume={self._name}:/var/lib/influxdb2",
+            *settings,
+            "--stop-signal=SIGINT",
+            IMAGE,
+        )
+
     def stop(self) -> None:
         if self._container is not None:
-            _docker(
+            self.thaw()
+            run(
                 "stop",
                 # The long option's name differs between versions.
                 *("-t", str(STOP_SECONDS)),
@@ -162,8 +232,17 @@ class InfluxDBContainer(InfluxDBServer):
 
     def kill(self) -> None:
         if self.pid is not None and self._container is not None:
-            _docker("kill", "--signal=KILL", self._container)
-            _docker("wait", self._container)
+            self.thaw()
+            run("kill", "--signal=KILL", self._container)
+            run("wait", self._container)
+
+    def freeze(self) -> None:
+        run("pause", self._name)
+
+    def thaw(self) -> None:
+        state = run("inspect", "--format", "{{.State.Paused}}", self._name)
+        if state == "true":
+            run("unpause", self._name)
 
     def close(self) -> None:
         try:
@@ -172,6 +251,8 @@ class InfluxDBContainer(InfluxDBServer):
             self._remove()
 
     def _remove(self) -> None:
-        if self._container is not None:
-            _docker("rm", "--force", "--volumes", self._container)
-            self._container = None
+        if self._settings is not None:
+            # Without an error if there is none of the name.
+            run("rm", "--force", "--volumes", self._name)
+            run("volume", "rm", "--force", self._name)
+            self._settings = None

@@ -32,6 +32,8 @@ VARIABLES = (
     "GNOCCHI_INFLUXDB_TOKEN",
     "GNOCCHI_INFLUXDB_ORG",
 )
+#: Set to "docker", it lets Docker only start servers.
+FROM = "GNOCCHI_INFLUXDB_FROM"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,23 +162,33 @@ def find_influxdb_server(
     :raises ServerError: there is none; the message says what to do
     """
     kind = InfluxDB1Process if line == "1" else InfluxDBProcess
-    on_path = shutil.which("influxd")
+    only_docker = os.environ.get(FROM) == "docker"
+    on_path = None if only_docker else shutil.which("influxd")
     if on_path is not None:
         if _is_of(on_path, line):
             return kind(on_path, f"{on_path} (on PATH)", say)
         say(f"{on_path} is not an InfluxDB {line}.x: not taken.")
-    if line != "1" and docker.is_usable():  # Its image is a 2.7.
+    # Its image is a 2.7.
+    trouble = "has no 1.x" if line == "1" else docker.trouble()
+    if trouble is None:
         try:
             docker.pull(say)
         except ServerError as error:
-            say(f"{error}: Docker not taken.")
+            trouble = str(error)
         else:
             return docker.InfluxDBContainer(say)
+    found_none = (
+        "there is no InfluxDB to use: GNOCCHI_INFLUXDB_URL is not set, no "
+        f"influxd {line}.x on PATH, Docker not taken ({trouble})"
+    )
+    if only_docker:
+        raise ServerError(f"{FROM}=docker, and Docker can't be ({trouble})")
     binary = build.RELEASES[line].binary()
-    if not may_build and not binary.exists():
-        raise ServerError(
-            "no influxd on PATH, no Docker engine, none built before"
-        )
+    if not binary.exists():
+        if not may_build:
+            raise ServerError(f"{found_none}, none built before")
+        # Who has an engine wants to know why it is not taken.
+        say(found_none)
     binary = build.ensure(build.RELEASES[line], say)
     return kind(binary, f"{binary} (built from its Go modules)", say)
 

@@ -116,6 +116,23 @@ def stop_group(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def freeze(pid: int) -> None:
+    """Stop a process with SIGSTOP; none of its threads runs any more then.
+
+    :raises ServerError: it does not stop
+    """
+    os.kill(pid, signal.SIGSTOP)
+    last = time.monotonic() + 10
+    # A busy machine takes its time to stop them all.
+    while not all(
+        stat.read_text().rpartition(") ")[2].startswith("T")
+        for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
+    ):
+        if time.monotonic() > last:
+            raise ServerError(f"process {pid} does not stop")
+        time.sleep(0.001)
+
+
 def tail(log: pathlib.Path, lines: int = 25) -> str:
     """The last lines of a log, for an error message."""
     try:

@@ -140,6 +140,18 @@ class InfluxDBServer(abc.ABC):
     def kill(self) -> None:
         """End the server at once, as a crash does (SIGKILL)."""
 
+    @abc.abstractmethod
+    def freeze(self) -> None:
+        """Keep it from running, as if its machine hung, until thaw()."""
+
+    @abc.abstractmethod
+    def thaw(self) -> None:
+        """Let it go on after freeze(); nothing if it is not frozen."""
+
+    def metrics_url(self) -> str:
+        """Where the server itself finds its /metrics."""
+        return f"{self.url}/metrics"
+
     def restart(self) -> None:
         """Stop it cleanly, and start it."""
         self.stop()
@@ -227,3 +239,11 @@ class InfluxDBProcess(InfluxDBServer):
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def freeze(self) -> None:
+        if self._process is not None:
+            process.freeze(self._process.pid)
+
+    def thaw(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
