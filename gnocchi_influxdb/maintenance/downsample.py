@@ -103,7 +103,6 @@ class DownsampleJob:
                     and self._resumes <= time.monotonic()
                 ):
                     self._run(policy)
-                    self._count_overdue(policy)
         except Exception as e:
             self._outage.failed(e, "all")
         else:
@@ -141,6 +140,7 @@ class DownsampleJob:
                 self._resumes = time.monotonic() + _PAUSE
         else:
             self._outage.succeeded(name)
+            self._count_overdue(policy)
 
     def _count_overdue(self, policy: Any) -> None:
         now = self._buckets.client.clock.now_ns()

@@ -798,7 +798,7 @@ def test_orphans(installation, influxdb):
     )
     _, found = installation.json("status")
     (line,) = found
-    assert (line["series"], line["orphans"], line["foreign"]) == (2, 2, 0)
+    assert (line["series"], line["orphans"], line["foreign"]) == (2, 2, 1)
 
     status, found = installation.json("prune", "--yes")
 
