@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import servers
+from servers import engine
 from servers.postgresql import VARIABLE as INDEXER_VARIABLE
 from servers.process import die_with_parent
 
@@ -98,15 +99,43 @@ def run_part(
             say("without DevStack's own functions: DEVSTACK_DIR names none")
         command = ("tests/devstack/run.sh", *given)
         return run(command, {"PYTHON": sys.executable}) == 0
+    if part == "docker":
+        return _in_docker(given)
     kind = part.partition("-")[0]
     command = (
         ("tests/upstream/run.py",)
         if kind == "upstream"
-        else ("-m", "pytest", f"tests/{kind}")
+        else ("-m", "pytest", *folder(f"tests/{kind}", given))
     )
     if not given:
         given = WITHOUT_ARGUMENTS.get(part, ())
     return run((sys.executable, *command, *given), environment) == 0
+
+
+def folder(whole: str, given: Sequence[str]) -> tuple[str, ...]:
+    """The folder of a part, unless files or tests of it are given."""
+    paths = (argument.partition("::")[0] for argument in given)
+    return () if any((ROOT / path).exists() for path in paths) else (whole,)
+
+
+def _in_docker(given: Sequence[str]) -> bool:
+    with contextlib.ExitStack() as exits:
+        try:
+            environment = exits.enter_context(engine.engine(say))
+        except servers.ServerError as error:
+            say(f"skipped: {error}")
+            return True
+        tests = given or (
+            "tests/docker",
+            "tests/functional/deployment/test_crash.py",
+        )
+        return (
+            run(
+                (sys.executable, "-m", "pytest", "-rs", *tests),
+                {**environment, "GNOCCHI_INFLUXDB_FROM": "docker"},
+            )
+            == 0
+        )
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

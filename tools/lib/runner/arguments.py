@@ -16,6 +16,9 @@
               shellcheck, reno, sphinx
   unit        pytest tests/unit         (arguments go to pytest)
   packaging   pytest tests/packaging    (arguments go to pytest)
+  docker      pytest tests/docker and what treats InfluxDB as a process, in
+              containers: on the engine there is, or as root with CI set on
+              one that is started and stopped; skipped elsewhere
   devstack    bats tests/devstack       (arguments go to bats)
               on DevStack's own functions if DEVSTACK_DIR names a checkout
   functional  pytest tests/functional   (arguments go to pytest)
@@ -56,7 +59,7 @@ SERVED = {
 }
 #: Parts that need nothing but the checkout, and a minute.
 FAST = ("style", "unit")
-PARTS = (*FAST, "packaging", "devstack", *SERVED)
+PARTS = (*FAST, "packaging", "devstack", "docker", *SERVED)
 
 
 def parse() -> tuple[tuple[str, ...], list[str]]:
