@@ -26,7 +26,9 @@
          │   └─ PartialWriteError it took some points and refused the others
          ├─ QueryError            the server failed while it answered a query
          ├─ ResponseError         the answer is cut or is not InfluxDB's
-         ├─ ReadFailedError       one of these, for Gnocchi's API
+         ├─ TooLargeError         a read that takes more than is allowed
+         ├─ ReadRefusedError      the same, for Gnocchi's API
+         ├─ ReadFailedError       one of the others, for Gnocchi's API
          └─ UpgradeError          one of these, for gnocchi-upgrade
 
 No message ever contains the token.
@@ -117,6 +119,10 @@ class ResponseError(InfluxDBError):
     """The answer is incomplete or makes no sense."""
 
 
+class TooLargeError(InfluxDBError):
+    """A read takes more points of a metric than an option allows."""
+
+
 def raise_first(failed: Mapping[str, InfluxDBError]) -> None:
     """Raise one of several errors, if there are any.
 
@@ -159,3 +165,17 @@ class UpgradeError(InfluxDBError, SystemExit):
     def __init__(self, cause: InfluxDBError) -> None:
         super().__init__(str(cause))
         self.code = 1
+
+
+class ReadRefusedError(InfluxDBError, webob.exc.HTTPBadRequest):  # type: ignore[misc]
+    """A read is too large, and Gnocchi's API answers it with 400.
+
+    :param cause: its words are those of this error, and the client's.
+    """
+
+    def __init__(self, cause: TooLargeError) -> None:
+        webob.exc.HTTPBadRequest.__init__(self, str(cause))
+        self.args = (str(cause),)
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -153,6 +153,17 @@ STORAGE_OPTS = [
         ],
         help="Language of the queries. Both give the same answers.",
     ),
+    cfg.IntOpt(
+        "influxdb_max_points",
+        default=3000000,
+        min=0,
+        help="Measures of one metric that a read may take from InfluxDB, or "
+        "aggregates of one granularity where InfluxDB makes them. A request "
+        "for more is answered 400: without a limit it would take "
+        "gnocchi-api minutes and gigabytes. A month of a measure a second is "
+        "2,700,000. They are counted only where a range could hold more of a "
+        "measure a second. 0: no limit.",
+    ),
     cfg.BoolOpt(
         "influxdb_health",
         default=True,

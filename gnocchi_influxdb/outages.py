@@ -127,10 +127,14 @@ def answered(outage: Outage) -> Iterator[None]:
     """Let Gnocchi's API answer 503 to an InfluxDBError.
 
     :param outage: that of the reads of this process.
+    :raises ReadRefusedError: the read is too large: 400.
     :raises ReadFailedError: its `__cause__` is the error.
     """
     try:
         yield
+    except exceptions.TooLargeError as e:
+        LOG.warning("A request is answered 400: %s", e)
+        raise exceptions.ReadRefusedError(e) from e
     except exceptions.InfluxDBError as e:
         outage.failed(e)
         outage.count()

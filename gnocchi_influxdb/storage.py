@@ -74,6 +74,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
                 self.client, self.buckets, conf.influxdb_query_language
             ),
             self.buckets,
+            conf.influxdb_max_points,
         )
         self._writer = writer.BatchWriter(
             self.client,
@@ -142,6 +143,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
         :param resample: timedelta64 or a letter of gnocchi.calendar.
         :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
         :raises MetricDoesNotExist: one of the metrics has no measure.
+        :raises ReadRefusedError: it would take too many measures.
         :raises ReadFailedError: there is no whole answer.
         """
         span = spans.Span(

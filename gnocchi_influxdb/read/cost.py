@@ -72,6 +72,15 @@ DENSE_REMEMBERED = 600
 POINTS_TOGETHER = 10**5
 
 
+def after_present(start: int | None, every: int) -> int:
+    """End of a range of windows that holds the present, by this clock.
+
+    :param start: of the range, ns since the epoch; None: from the first point.
+    :param every: length of a window, ns.
+    """
+    return (max(time.time_ns(), start or 0) // every + 2) * every
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Size:
     """How much a query asks for: metrics, and a range.

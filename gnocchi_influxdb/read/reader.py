@@ -23,6 +23,7 @@ from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.read.fetcher import Fetcher
+from gnocchi_influxdb.read.guard import Guard
 from gnocchi_influxdb.read.job import Job
 from gnocchi_influxdb.read.truncation import Truncation
 
@@ -31,11 +32,17 @@ Answers = dict[Any, dict[Any, Any]]
 
 
 class Reader:
-    """Reads aggregates. Threads share it."""
+    """Reads aggregates. Threads share it.
 
-    def __init__(self, fetcher: Fetcher, buckets: Buckets) -> None:
+    :param most: points of a metric that a read may take, 0: any number.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, buckets: Buckets, most: int = 0
+    ) -> None:
         self._fetcher = fetcher
         self._buckets = buckets
+        self._guard = Guard(fetcher, buckets, most)
 
     def read(self, wanted: Mapping[Any, Sequence[Any]], span: Span) -> Answers:
         """Aggregated series of each metric and aggregation.
@@ -43,6 +50,7 @@ class Reader:
         :param wanted: {metric: [carbonara.Aggregation]}.
         :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
         :raises gnocchi.storage.MetricDoesNotExist: a metric has no point.
+        :raises TooLargeError: it takes too many points.
         :raises InfluxDBError: there is no whole answer.
         """
         now = self._buckets.client.clock.now_ns()
@@ -54,6 +62,7 @@ class Reader:
             for metric in draft.metrics
         )
         planned = plan.make(drafts, span, newest, now)
+        self._guard.check(planned, now)
         answers: Answers = {
             metric: {a: methods.empty(a) for a in aggregations}
             for metric, aggregations in wanted.items()

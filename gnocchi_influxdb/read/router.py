@@ -13,6 +13,8 @@
 one that is left.
 """
 
+import itertools
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -28,6 +30,10 @@ from gnocchi_influxdb.wire import flux_response, influxql_points
 
 LOG = daiquiri.getLogger(__name__)
 
+# Options of InfluxDB, and what it says of them.
+_LIMIT = re.compile(r"\b(max-select-(?:point|series|buckets))\b")
+_HIDDEN = "not executed"
+
 
 class Router:
     """Asks in Flux or in InfluxQL. Threads share it.
@@ -40,6 +46,8 @@ class Router:
         self._language = language
         # Buckets that /query does not show, and Flux does.
         self._flux_only: set[str] = set()
+        # Limits of InfluxQL that have been met.
+        self._limits: set[str] = set()
         self._conflicts = type_conflicts.Watch(client)
 
     @property
@@ -70,6 +78,11 @@ class Router:
                     self._language = "flux"
                     LOG.warning("All is asked in Flux from now on: %s", e)
                 return rows
+            except exceptions.QueryError as e:
+                limit = _LIMIT.search(str(e))
+                if limit is None:
+                    raise
+                return self._beyond(limit[1], language, query, ids, e)
             except exceptions.BucketNotFoundError:
                 if not can.hides:
                     return {}
@@ -98,25 +111,68 @@ class Router:
             return False
         return query.suits_influxql(metrics)
 
+    def _beyond(
+        self,
+        limit: str,
+        language: str,
+        query: Query,
+        ids: Sequence[uuid.UUID],
+        error: exceptions.QueryError,
+    ) -> Rows:
+        """Answer in Flux what a limit of InfluxQL forbids, if that may be.
+
+        :param limit: which one, as InfluxDB names it.
+        """
+        cure = (
+            f"Set influxql-{limit} of InfluxDB ({limit} in [coordinator] of"
+            " 1.x) to 0"
+        )
+        if language == "influxql" or not self._client.capabilities.flux:
+            raise exceptions.QueryError(
+                f"InfluxDB at {self._client.url} has a limit for InfluxQL"
+                f" ({error}). {cure}, or let [storage]"
+                " influxdb_query_language = auto ask in Flux"
+            ) from error
+        rows = self._in_flux(query, ids)
+        if limit not in self._limits:
+            self._limits.add(limit)
+            LOG.warning(
+                "InfluxDB at %s has a limit for InfluxQL (%s): what it refuses"
+                " is asked again in Flux. %s to spare that",
+                self._client.url,
+                error,
+                cure,
+            )
+        return rows
+
     def _in_influxql(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         counts = self._client.capabilities.counts
         parts = [part.statements(ids, counts) for part in query.parts]
         statements = [one for of_part in parts for one in of_part]
-        body = self._client.influxql(
-            query.bucket, ";".join(text for text, _column in statements)
-        )
-        answers = iter(
-            influxql_points.parse_influxql(
-                body, [[column] for _text, column in statements]
+        try:
+            answers = iter(self._execute(query.bucket, statements))
+        except exceptions.QueryError as e:
+            if len(statements) == 1 or _HIDDEN not in str(e):
+                raise
+            # Of several, InfluxDB does not say which one it refuses, and why.
+            answers = itertools.chain.from_iterable(
+                self._execute(query.bucket, [one]) for one in statements
             )
-        )
         found: list[Rows] = []
-        for of_part in parts:
-            rows: Rows = {}
-            for _text, column in of_part:
-                rows |= next(answers)[column]
-            found.append(rows)
+        for part, of_part in zip(query.parts, parts, strict=True):
+            rows = [next(answers)[column] for _text, column in of_part]
+            found.append(part.from_statements(rows))
         return query.joined(found)
+
+    def _execute(
+        self, bucket: str, statements: Sequence[tuple[str, str]]
+    ) -> list[influxql_points.Statement]:
+        body = self._client.influxql(
+            bucket, ";".join(text for text, _column in statements)
+        )
+        return influxql_points.parse_influxql(
+            body, [[column] for _text, column in statements]
+        )
 
     def _in_flux(self, query: Query, ids: Sequence[uuid.UUID]) -> Rows:
         return query.joined([self._flux(part, ids) for part in query.parts])

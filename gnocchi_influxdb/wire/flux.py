@@ -83,13 +83,20 @@ def points(
     stop: int | None,
     measurement: str = MEASUREMENT,
     field: str = FIELD,
+    limit: int | None = None,
 ) -> str:
     """The points themselves.
 
     :param start: ns since the epoch, None: from the first point.
     :param stop: ns since the epoch, exclusive. None: to the last point.
+    :param limit: number of points of each metric, the oldest ones.
     """
-    return _source(bucket, metrics, start, stop, measurement, field) + _TAIL
+    source = _source(bucket, metrics, start, stop, measurement, field)
+    return (
+        source
+        + ("" if limit is None else f" |> limit(n: {limit:d})")
+        + (_TAIL)
+    )
 
 
 def newest(

@@ -73,6 +73,13 @@ class Query:
         """The query as statements of InfluxQL, see `influxql`."""
         return [self.influxql(metrics, counts)]
 
+    def from_statements(self, rows: Sequence[Rows]) -> Rows:
+        """The rows from those of each of the `statements`."""
+        found: Rows = {}
+        for of_one in rows:
+            found |= of_one
+        return found
+
     def suits_influxql(self, metrics: int) -> bool:
         """Whether InfluxQL is the quicker language for so many metrics."""
         return self._size(metrics).suits_influxql(self.every)

@@ -30,8 +30,7 @@ from gnocchi_influxdb.wire import flux, influxql
 class PointsQuery(Query):
     """The points themselves: rows are a structured array.
 
-    :ivar limit: points of each metric that are enough, the oldest ones. It
-        holds in InfluxQL; Flux answers all.
+    :ivar limit: points of each metric that are enough, the oldest ones.
     :ivar is_elsewhere: whether it is asked in a request to another bucket.
     """
 
@@ -39,8 +38,10 @@ class PointsQuery(Query):
     is_elsewhere: bool = False
 
     def flux(self, metrics: Ids) -> str:
-        """All points in the range: `limit` is not heeded."""
-        return flux.points(self.bucket, metrics, self.start, self.stop)
+        """The oldest points, `limit` of each metric at most."""
+        return flux.points(
+            self.bucket, metrics, self.start, self.stop, limit=self.limit
+        )
 
     def influxql(self, metrics: Ids, counts: bool = True) -> tuple[str, str]:
         """The oldest points, `limit` of each metric at most."""

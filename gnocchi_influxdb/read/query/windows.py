@@ -12,10 +12,15 @@
 """Queries for windows of points that InfluxDB aggregates."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
+
+import numpy
 
 from gnocchi_influxdb.aggregation import few_points, rates, windows
 from gnocchi_influxdb.aggregation.windows import Bounds
+from gnocchi_influxdb.read import cost
+from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.read.query.base import Ids, Query
 from gnocchi_influxdb.schema import Array
 from gnocchi_influxdb.wire import flux, influxql
@@ -56,6 +61,32 @@ class WindowsQuery(Query):
             ),
             self.function,
         )
+
+    def statements(self, metrics: Ids, counts: bool) -> list[tuple[str, str]]:
+        """Without an end: windows up to the present, and later points.
+
+        InfluxQL counts the windows of a range, with a point or without, and
+        a server may have a limit for them.
+        """
+        if self.stop is not None:
+            return super().statements(metrics, counts)
+        stop = cost.after_present(self.start, self.every)
+        return [
+            dataclasses.replace(self, stop=stop).influxql(metrics, counts),
+            (influxql.points(metrics, stop, None), influxql.POINTS),
+        ]
+
+    def from_statements(self, rows: Sequence[Rows]) -> Rows:
+        """The windows, and those of points after the present."""
+        found, *later = rows
+        for metric, points in (later[0] if later else {}).items():
+            made = self.from_points(points)
+            found[metric] = (
+                numpy.concatenate([found[metric], made])
+                if metric in found
+                else made
+            )
+        return found
 
     def few_points(self, metrics: int) -> tuple[int, int]:
         """As many as are read sooner than InfluxDB aggregates."""

@@ -48,7 +48,12 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def driver(make_conf):
-    conf = make_conf(influxdb_retention=False, influxdb_downsampling=False)
+    conf = make_conf(
+        influxdb_retention=False,
+        influxdb_downsampling=False,
+        # Points are not counted before.
+        influxdb_max_points=0,
+    )
     return InfluxDBStorage(conf.storage)
 
 

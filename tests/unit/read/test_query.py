@@ -48,8 +48,7 @@ def times(found):
 
 def test_points_are_rendered():
     asked = query.PointsQuery("b", 5, 7, 9)
-    # Flux knows no limit.
-    assert asked.flux([ID]) == flux.points("b", [ID], 5, 7)
+    assert asked.flux([ID]) == flux.points("b", [ID], 5, 7, limit=9)
     assert asked.influxql([ID]) == (
         influxql.points([ID], 5, 7, 9),
         influxql.POINTS,

@@ -188,6 +188,8 @@ class InfluxDBProcess(InfluxDBServer):
         self, binary: str | os.PathLike[str], how: str, say: Say = print
     ) -> None:
         super().__init__(say)
+        #: More flags of a 2.x; they count from the next start on.
+        self.flags: list[str] = []
         self.binary = pathlib.Path(binary)
         self.how = how
         self._process: subprocess.Popen[bytes] | None = None
@@ -228,6 +230,7 @@ class InfluxDBProcess(InfluxDBServer):
             "--reporting-disabled",
             *([] if self.has_profiles else ["--pprof-disabled"]),
             *([] if self.has_metrics else ["--metrics-disabled"]),
+            *self.flags,
         ]
 
     def stop(self) -> None:

@@ -1,0 +1,89 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Refusing reads that no process should be asked for."""
+
+import uuid
+from collections.abc import Sequence
+
+from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.buckets.manager import Buckets
+from gnocchi_influxdb.read.fetcher import Fetcher
+from gnocchi_influxdb.read.job import Job
+from gnocchi_influxdb.read.query import WindowsQuery
+
+# InfluxDB counts points by the day, so there are up to two days too many.
+_DAY = 86400 * schema.SECOND
+
+
+class Guard:
+    """Refuses reads of too many points. Threads share it.
+
+    A read that could take so many of a metric with a measure a second has
+    them counted first, which takes InfluxDB far less than to send them.
+
+    :param most: points of a metric that a read may take, 0: any number.
+    """
+
+    def __init__(self, fetcher: Fetcher, buckets: Buckets, most: int) -> None:
+        self._fetcher = fetcher
+        self._buckets = buckets
+        self._most = most
+
+    def check(self, planned: Sequence[Job], now: int) -> None:
+        """Look at the reads of one call; most of them cost nothing.
+
+        :param now: ns since the epoch.
+        :raises TooLargeError: one of them takes too many points of a metric.
+        :raises InfluxDBError: they can't be counted.
+        """
+        if not self._most:
+            return
+        asked: dict[WindowsQuery, dict[uuid.UUID, None]] = {}
+        for job in planned:
+            count = self._count(job, now)
+            if count is not None:
+                asked.setdefault(count, {}).update(
+                    dict.fromkeys(metric.id for metric in job.metrics)
+                )
+        for rows in self._fetcher.fetch(
+            [(count, [*ids]) for count, ids in asked.items()]
+        ):
+            for id_, days in rows.items():
+                points = int(days["values"].sum())
+                if points > self._most:
+                    raise exceptions.TooLargeError(
+                        f"The range has about {points} measures of metric"
+                        f" {id_}, and one read may take {self._most}. Ask for"
+                        " a shorter range or, if the archive policy has one,"
+                        " a coarser granularity ([storage]"
+                        " influxdb_max_points)"
+                    )
+
+    def _count(self, job: Job, now: int) -> WindowsQuery | None:
+        """What counts the points of a read, None if it need not be counted."""
+        part = job.behind()
+        if part is None:
+            return None
+        asked = part.query
+        retention = self._buckets.of(job.metrics[0].archive_policy).retention
+        oldest = now - retention * schema.SECOND if retention else 0
+        start = max(asked.start or 0, oldest)
+        stop = now if asked.stop is None else asked.stop
+        if (stop - start) // (asked.every or schema.SECOND) <= self._most:
+            return None
+        return WindowsQuery(
+            asked.bucket,
+            schema.floor(start, _DAY) or None,
+            asked.stop and schema.ceil(asked.stop, _DAY),
+            every=_DAY,
+            function="count",
+        )
