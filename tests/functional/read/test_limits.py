@@ -67,6 +67,7 @@ def make(make_conf, limited, language):
     )
 
 
+@pytest.mark.only_2x("1.x may have no Flux at all")
 def test_flux_answers_what_influxql_refuses(
     make_conf, limited, indexer_driver, logged, monkeypatch
 ):
