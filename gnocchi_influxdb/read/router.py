@@ -127,11 +127,16 @@ class Router:
             f"Set influxql-{limit} of InfluxDB ({limit} in [coordinator] of"
             " 1.x) to 0"
         )
-        if language == "influxql" or not self._client.capabilities.flux:
+        has_flux = self._client.capabilities.flux
+        if language == "influxql" or not has_flux:
+            if has_flux:
+                cure += (
+                    ", or let [storage] influxdb_query_language = auto ask in"
+                    " Flux"
+                )
             raise exceptions.QueryError(
                 f"InfluxDB at {self._client.url} has a limit for InfluxQL"
-                f" ({error}). {cure}, or let [storage]"
-                " influxdb_query_language = auto ask in Flux"
+                f" ({error}). {cure}"
             ) from error
         rows = self._in_flux(query, ids)
         if limit not in self._limits:
