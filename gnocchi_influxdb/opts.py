@@ -159,10 +159,9 @@ STORAGE_OPTS = [
         min=0,
         help="Measures of one metric that a read may take from InfluxDB, or "
         "aggregates of one granularity where InfluxDB makes them. A request "
-        "for more is answered 400: without a limit it would take "
-        "gnocchi-api minutes and gigabytes. A month of a measure a second is "
-        "2,700,000. They are counted only where a range could hold more of a "
-        "measure a second. 0: no limit.",
+        "for more is answered 400. A month of a measure a second is "
+        "2,700,000. They are counted, in a request of its own, only where a "
+        "range could hold more of a measure a second. 0: no limit.",
     ),
     cfg.BoolOpt(
         "influxdb_health",

@@ -13,6 +13,7 @@
 indexer of its own, and what its former storage driver holds.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,12 +21,14 @@ import sys
 import uuid
 
 import numpy
+import pytest
 from gnocchi import archive_policy, incoming, indexer, service, storage
 from gnocchi.indexer import sqlalchemy
 from gnocchi.tests import utils
+from servers.redis import redis_server
 
 from gnocchi_influxdb import opts
-from tests.support.samples import NS
+from tests.support.samples import NS, as_dict, write
 
 
 class Installation:
@@ -146,6 +149,44 @@ class Installation:
         status, out, err = self.run(*arguments, "--format=json", conf=conf)
         assert out, err
         return status, json.loads(out)
+
+
+@contextlib.contextmanager
+def with_redis(gnocchi, directory):
+    """The installation with a Redis of its own to store in."""
+    with redis_server(directory) as server:
+        if server is None:
+            pytest.skip("no redis-server on PATH")
+        gnocchi.options["redis_url"] = server.url(0)
+        gnocchi.write_configuration()
+        gnocchi.conf.set_override("redis_url", server.url(0), "storage")
+        yield gnocchi
+
+
+def fill(gnocchi, metrics, points, batches=2, driver="file"):
+    """What metricd does with measures that arrive in batches.
+
+    :return: the storage driver.
+    """
+    made = gnocchi.storage(driver)
+    for part in numpy.array_split(numpy.array(points, dtype=object), batches):
+        batch = [(int(t), float(v)) for t, v in part]
+        write(made, dict.fromkeys(metrics, batch), gnocchi.indexer)
+    return made
+
+
+def answers(gnocchi, metric, driver):
+    """All that a driver answers: {(method, s): {ns: value}}."""
+    aggregations = metric.archive_policy.aggregations
+    found = gnocchi.storage(driver).get_aggregated_measures(
+        {metric: aggregations}
+    )[metric]
+    return {
+        (a.method, int(a.granularity / numpy.timedelta64(1, "s"))): as_dict(
+            found[a]
+        )
+        for a in aggregations
+    }
 
 
 def series(start, stop, every, rng):

@@ -21,7 +21,7 @@ from servers import docker, engine
     ("given", "expected"),
     [
         ([], ("tests/unit",)),
-        (["-x", "-k", "name"], ("tests/unit",)),
+        (["-x", "-k", "tools"], ("tests/unit",)),
         (["tests/unit/test_layout.py"], ()),
         (["-x", "tests/unit/test_layout.py::test_a"], ()),
     ],

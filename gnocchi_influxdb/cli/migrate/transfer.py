@@ -279,12 +279,6 @@ class Transfer:
                 LOG.error("Windows can't be moved: %s", e)
                 moved.refused += e.dropped
             # The others have grown too old while they were read.
-        except exceptions.RefusedError as e:
-            half = len(lines) // 2
-            if e.status != 413 or not half:
-                raise
-            self._write_lines(bucket, lines[:half], moved)
-            self._write_lines(bucket, lines[half:], moved)
 
     def _reach(self, target: PolicyBucket, until: int) -> None:
         """Let windows before `until` (ns) be read."""

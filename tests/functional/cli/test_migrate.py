@@ -21,7 +21,6 @@ import uuid
 import numpy
 import pytest
 from gnocchi import archive_policy
-from servers.redis import redis_server
 
 from gnocchi_influxdb.cli.migrate import coverage, source, transfer
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
@@ -33,8 +32,15 @@ from tests.support.by_hand import (
     stored,
     write_lines,
 )
-from tests.support.installation import DAY, HOUR, series
-from tests.support.samples import METHODS, NS, as_dict, recent, write
+from tests.support.installation import (
+    DAY,
+    HOUR,
+    answers,
+    fill,
+    series,
+    with_redis,
+)
+from tests.support.samples import METHODS, NS, recent, write
 
 METRICS = 120
 JOURNAL = "gnocchi-influxdb-migrate.journal"
@@ -68,42 +74,14 @@ def gnocchi(installation):
 @pytest.fixture
 def redis(gnocchi, tmp_path):
     """The installation with a Redis that it has used until now."""
-    with redis_server(tmp_path / "redis") as server:
-        if server is None:
-            pytest.skip("no redis-server on PATH")
-        gnocchi.options["redis_url"] = server.url(0)
-        gnocchi.write_configuration()
-        gnocchi.conf.set_override("redis_url", server.url(0), "storage")
-        yield gnocchi
-
-
-def fill(gnocchi, metrics, points, batches=2, driver="file"):
-    """What metricd does with measures that arrive in batches."""
-    file = gnocchi.storage(driver)
-    for part in numpy.array_split(numpy.array(points, dtype=object), batches):
-        batch = [(int(t), float(v)) for t, v in part]
-        write(file, dict.fromkeys(metrics, batch), gnocchi.indexer)
-    return file
+    with with_redis(gnocchi, tmp_path / "redis") as found:
+        yield found
 
 
 def migrate(gnocchi, *arguments, driver="file", **more):
     return gnocchi.json(
         "migrate", f"--from-driver={driver}", *arguments, **more
     )
-
-
-def answers(gnocchi, metric, driver):
-    """All that a driver answers: {(method, s): {ns: value}}."""
-    aggregations = metric.archive_policy.aggregations
-    found = gnocchi.storage(driver).get_aggregated_measures(
-        {metric: aggregations}
-    )[metric]
-    return {
-        (a.method, int(a.granularity / numpy.timedelta64(1, "s"))): as_dict(
-            found[a]
-        )
-        for a in aggregations
-    }
 
 
 def is_equal(ours, theirs, since=0):

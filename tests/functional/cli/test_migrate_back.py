@@ -18,11 +18,17 @@ import time
 
 import numpy
 import pytest
-from servers.redis import redis_server
 
 from tests.support import proxy
-from tests.support.installation import DAY, HOUR, series
-from tests.support.samples import METHODS, NS, as_dict, recent, write
+from tests.support.installation import (
+    DAY,
+    HOUR,
+    answers,
+    fill,
+    series,
+    with_redis,
+)
+from tests.support.samples import METHODS, NS, recent, write
 
 JOURNAL = "gnocchi-influxdb-migrate-back.journal"
 TO_FILE = ("migrate-back", "--to-driver=file")
@@ -54,39 +60,16 @@ def gnocchi(installation):
 @pytest.fixture
 def redis(gnocchi, tmp_path):
     """The installation with a Redis to go to."""
-    with redis_server(tmp_path / "redis") as server:
-        if server is None:
-            pytest.skip("no redis-server on PATH")
-        gnocchi.options["redis_url"] = server.url(0)
-        gnocchi.write_configuration()
-        gnocchi.conf.set_override("redis_url", server.url(0), "storage")
-        yield gnocchi
+    with with_redis(gnocchi, tmp_path / "redis") as found:
+        yield found
 
 
 def store(gnocchi, metrics, points, driver="influxdb", batches=2):
-    """What metricd does with measures that arrive in batches."""
-    storage = gnocchi.storage(driver)
-    for part in numpy.array_split(numpy.array(points, dtype=object), batches):
-        batch = [(int(t), float(v)) for t, v in part]
-        write(storage, dict.fromkeys(metrics, batch), gnocchi.indexer)
+    fill(gnocchi, metrics, points, batches, driver)
 
 
 def back(gnocchi, *arguments, driver="file"):
     return gnocchi.json("migrate-back", f"--to-driver={driver}", *arguments)
-
-
-def answers(gnocchi, metric, driver):
-    """All that a driver answers: {(method, s): {ns: value}}."""
-    aggregations = metric.archive_policy.aggregations
-    found = gnocchi.storage(driver).get_aggregated_measures(
-        {metric: aggregations}
-    )[metric]
-    return {
-        (a.method, int(a.granularity / numpy.timedelta64(1, "s"))): as_dict(
-            found[a]
-        )
-        for a in aggregations
-    }
 
 
 def equal(one, other):

@@ -115,7 +115,10 @@ def run_part(
 def folder(whole: str, given: Sequence[str]) -> tuple[str, ...]:
     """The folder of a part, unless files or tests of it are given."""
     paths = (argument.partition("::")[0] for argument in given)
-    return () if any((ROOT / path).exists() for path in paths) else (whole,)
+    named = any(
+        path.startswith("tests/") and (ROOT / path).exists() for path in paths
+    )
+    return () if named else (whole,)
 
 
 def _in_docker(given: Sequence[str]) -> bool:

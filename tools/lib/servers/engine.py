@@ -53,7 +53,7 @@ def engine(say: Say) -> Iterator[dict[str, str]]:
         directory = pathlib.Path(name)
         with _running(directory):
             host = f"unix://{directory}/socket"
-            _import(directory / "root", host)
+            _import(directory / "root", host, say)
             yield {"DOCKER_HOST": host}
 
 
@@ -101,6 +101,7 @@ def _running(directory: pathlib.Path) -> Iterator[None]:
                 f"--pidfile={directory}/pid",
                 # Ports are published by its proxy.
                 "--iptables=false",
+                "--ip-forward=false",
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -132,13 +133,13 @@ def _running(directory: pathlib.Path) -> Iterator[None]:
             )
 
 
-def _import(root: pathlib.Path, host: str) -> None:
+def _import(root: pathlib.Path, host: str, say: Say) -> None:
     """Make an image of the influxd 2.7 that is built from Go modules.
 
     No registry is asked. There is nothing in it but the program, the
     libraries that it is linked with, and time zones.
     """
-    binary = build.ensure(build.RELEASES["2.7"], lambda _text: None)
+    binary = build.ensure(build.RELEASES["2.7"], say)
     listed = subprocess.run(
         ["ldd", str(binary)], capture_output=True, text=True, check=False
     ).stdout
