@@ -16,6 +16,7 @@ indexer of its own, and what its former storage driver holds.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -131,6 +132,8 @@ class Installation:
             ],
             cwd=self.directory,
             env=environment,
+            # A job in the background of a shell ignores it, and its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

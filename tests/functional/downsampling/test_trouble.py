@@ -65,6 +65,19 @@ def watermarks(driver):
     ]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_long_timeout_makes_no_present_measure_late(
+    make_driver, indexer_driver, late
+):
+    driver = make_driver(influxdb_timeout=600)
+    one = metric(A_POLICY)
+    at = now() - (HOUR if late else 2 * MINUTE) * NS
+    write(driver, {one: {at: 1.0}}, indexer_driver)
+    (target, _) = driver.buckets.downsampled(A_POLICY)
+    body = driver.client.influxql(target.name, influxql.marks_of_all(0))
+    assert (str(one.id).encode() in body) == late
+
+
 # Points expire -------------------------------------------------------------
 
 
