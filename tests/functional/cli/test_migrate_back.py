@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import time
+from concurrent import futures
 
 import numpy
 import pytest
@@ -274,15 +275,18 @@ def test_in_use(gnocchi):
     metrics = [gnocchi.metric("rates") for _ in range(20)]
     store(gnocchi, metrics, some(500, 60 * NS))
     influxdb = gnocchi.storage("influxdb")
-    process = gnocchi.start(*TO_FILE, "--verify", "--format=json")
-    while process.poll() is None:
-        at = recent()
-        write(
-            influxdb,
-            {metric: [(at, at % 97)] for metric in metrics},
-            gnocchi.indexer,
-        )
-    out, err = process.communicate()
+    with futures.ThreadPoolExecutor() as pool:
+        process = gnocchi.start(*TO_FILE, "--verify", "--format=json")
+        # Its answer is longer than a pipe holds.
+        said = pool.submit(process.communicate)
+        while not said.done():
+            at = recent()
+            write(
+                influxdb,
+                {metric: [(at, at % 97)] for metric in metrics},
+                gnocchi.indexer,
+            )
+    out, err = said.result()
     assert process.returncode == 0, err
     assert all(c["wrong"] == 0 for c in json.loads(out)["verified"])
 
