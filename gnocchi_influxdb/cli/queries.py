@@ -97,9 +97,14 @@ def newest_since(start: int) -> str:
     )
 
 
-def seen() -> str:
-    """Statement for the time of each process' newest line of health."""
+def newest_health() -> str:
+    """Statement for the newest line of health of each kind of process."""
     return f'SELECT last("pid") FROM "{HEALTH}" GROUP BY "process"'  # noqa: S608
+
+
+def oldest_health(since: int) -> str:
+    """Statement for the oldest line of health of all since a time (ns)."""
+    return f'SELECT first("pid") FROM "{HEALTH}" WHERE time >= {since:d}'  # noqa: S608
 
 
 def _select(function: str, start: int, stop: int) -> str:

@@ -38,7 +38,7 @@ from gnocchi_influxdb.cli.check.findings import (
     level,
 )
 from gnocchi_influxdb.client import client
-from gnocchi_influxdb.health import bucket
+from gnocchi_influxdb.health import bucket, recorder
 from gnocchi_influxdb.wire import influxql_rows
 
 #: Seconds that a measure may wait. gnocchi-metricd comes every
@@ -115,27 +115,33 @@ def metricd(number: int | None) -> Findings:
 def seen(influxdb: client.Client, conf: Any) -> Findings:
     """Check by the lines of the drivers' health that gnocchi-metricd runs.
 
-    Nothing is found if no process at all has written a line lately.
+    Nothing is found if no process at all has written a line lately, or all
+    have begun just now: gnocchi-metricd's first line may be to come.
 
     :param conf: the group of options that the client was made with.
     """
+    now = influxdb.clock.now_ns()
+
+    def ages(statement: str) -> dict[str | None, float]:
+        """Seconds since the line of each process that is selected."""
+        answer = influxdb.influxql(bucket.name(conf), statement)
+        return {
+            one.get("tags", {}).get("process"): (now - one["values"][0][0])
+            / schema.SECOND
+            for one in influxql_rows.series(answer)
+        }
+
     try:
-        found = influxql_rows.series(
-            influxdb.influxql(bucket.name(conf), queries.seen())
-        )
+        age = ages(queries.newest_health()).get("metricd")
+        since = now - int(SEEN * schema.SECOND)
+        (oldest,) = ages(queries.oldest_health(since)).values() or (0.0,)
     except (exceptions.BucketNotFoundError, exceptions.ConfigurationError):
         return  # influxdb_health is off, or InfluxQL not for this token.
-    now = influxdb.clock.now_ns()
-    ages = {
-        one["tags"]["process"]: (now - one["values"][0][0]) / schema.SECOND
-        for one in found
-    }
-    age = ages.get("metricd")
-    if min(ages.values(), default=SEEN) >= SEEN:
-        return
     if age is not None and age < SEEN:
         text = f"gnocchi-metricd was seen {round(age)} s ago"
         yield Finding(Level.OK, "metricd", text)
+        return
+    if oldest < 2 * recorder.INTERVAL:
         return
     when = "" if age is None else f" for {output.span(round(age))}"
     yield Finding(
