@@ -15,7 +15,9 @@ Gnocchi's janitor deletes metrics one by one. For InfluxDB a DELETE of a
 thousand metrics costs less than two DELETEs of one metric. So when
 Gnocchi asks for one, the points of others that wait in the indexer are deleted
 with it. Gnocchi asks for each of these later, before it forgets the metric.
-After a crash it asks again, and to delete twice is harmless.
+After a crash it asks again, and to delete twice is harmless. Meanwhile
+somebody who still knew a metric may have stored something; so those that were
+deleted some seconds ago are looked for once more, many in one statement.
 
 Or nothing is deleted, and InfluxDB drops points and windows when they expire.
 """
@@ -45,6 +47,11 @@ METRICS_PER_DELETE = 1000
 # Metrics to list at a time; the janitor takes as many by default.
 _LOOK_AHEAD = 10000
 _LOOK_AGAIN = 60  # s
+
+# Seconds for which nothing is looked for again. For each metric when Gnocchi
+# asks for it, that was most of what a deletion took: 32 ms of 40, with 100,000
+# metrics and three buckets on a busy machine.
+_CHECK_AGAIN = 10
 
 # Seconds to wait, try by try, while deleted points are still there.
 _PAUSES = (0.1, 0.5, 2.0, 5.0, 0.0)
@@ -79,8 +86,9 @@ class Deleter:
         self._waiting: dict[tuple[str, ...], dict[uuid.UUID, None]] = {}
         # Buckets of windows that were not there, and when (time.monotonic).
         self._absent: dict[str, float] = {}
-        # Deleted already; Gnocchi has not asked for them yet.
-        self._done: set[uuid.UUID] = set()
+        # Deleted already, and when nothing was left (time.monotonic); Gnocchi
+        # has not asked for them yet. By a policy's buckets.
+        self._done: dict[tuple[str, ...], dict[uuid.UUID, float]] = {}
 
     def delete(self, metric: Any) -> None:
         """Delete all points of a metric, its windows and its name.
@@ -91,11 +99,11 @@ class Deleter:
         buckets = self._buckets_of(metric.archive_policy)
         if not buckets:
             return
-        if metric.id in self._done:
-            # Who still knew the metric may have stored something since.
-            if self._has_points(buckets, metric.id):
-                self._delete_in(buckets, [metric.id])
-            self._done.discard(metric.id)
+        done = self._done.setdefault(buckets, {})
+        if metric.id in done:
+            if time.monotonic() - done[metric.id] >= _CHECK_AGAIN:
+                self._check(buckets, metric.id)
+            del done[metric.id]
             return
         if metric.id not in self._waiting.get(buckets, ()):
             self._look_ahead()
@@ -114,7 +122,7 @@ class Deleter:
         self._at_once = min(self._at_once * 2, METRICS_PER_DELETE)
         for id_ in deleted:
             waiting.pop(id_, None)
-        self._done.update(deleted[1:])
+        done.update(dict.fromkeys(deleted[1:], time.monotonic()))
 
     def _buckets_of(self, policy: Any) -> tuple[str, ...]:
         """Buckets of a policy from which its metrics are deleted."""
@@ -146,26 +154,39 @@ class Deleter:
         try:
             for metric in self._to_delete(_LOOK_AHEAD):
                 listed.add(metric.id)
-                if metric.id not in self._done:
-                    buckets = self._buckets_of(metric.archive_policy)
+                buckets = self._buckets_of(metric.archive_policy)
+                if metric.id not in self._done.get(buckets, ()):
                     self._waiting.setdefault(buckets, {})[metric.id] = None
         except Exception as e:
             # Looking ahead only saves time.
             LOG.warning("Metrics are deleted one by one: %s", e)
         # Another janitor has expunged those that are not listed.
-        self._done &= listed
+        for done in self._done.values():
+            for id_ in done.keys() - listed:
+                del done[id_]
 
-    def _has_points(self, buckets: Sequence[str], metric: uuid.UUID) -> bool:
+    def _check(self, buckets: Sequence[str], metric: uuid.UUID) -> None:
+        """Delete again what was stored since of a metric and of others.
+
+        :param metric: one that is done.
+        """
+        done = self._done[tuple(buckets)]
+        others = (id_ for id_ in done if id_ != metric)
+        ids = [metric, *itertools.islice(others, METRICS_PER_DELETE - 1)]
+        left: dict[uuid.UUID, None] = {}
         try:
-            return any(
-                with_points(self._client, bucket, [metric])
-                for bucket in self._present(buckets)
-            )
+            for bucket in self._present(buckets):
+                left |= dict.fromkeys(with_points(self._client, bucket, ids))
         except (
             exceptions.BucketNotFoundError,
             exceptions.ConfigurationError,
         ):
-            return True  # Hidden, perhaps.
+            # Hidden, perhaps.
+            ids = [metric]
+            left = dict.fromkeys(ids)
+        if left:
+            self._delete_in(buckets, [*left])
+        done.update(dict.fromkeys(ids, time.monotonic()))
 
     def _delete_in(
         self, buckets: Sequence[str], metrics: Sequence[uuid.UUID]

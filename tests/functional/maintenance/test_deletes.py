@@ -12,6 +12,7 @@
 """Many metrics are deleted, as Gnocchi's janitor has it done."""
 
 import contextlib
+import time
 import urllib.parse
 
 import pytest
@@ -86,8 +87,9 @@ def test_crash_before_gnocchi_forgets(cloud, influxdb, monkeypatch):
         assert stored(influxdb, cloud.bucket(m), m) == {}
 
 
-def test_writer_comes_between(cloud, influxdb):
+def test_writer_comes_between(cloud, influxdb, monkeypatch):
     """It saw the metric alive; its points came after the first DELETE."""
+    monkeypatch.setattr(deletes, "_CHECK_AGAIN", 0)
     metrics = cloud.metrics(3)
     write(cloud.storage, point(metrics), cloud.index)
     cloud.mark_deleted(metrics)
@@ -99,6 +101,29 @@ def test_writer_comes_between(cloud, influxdb):
     for m in metrics[1:]:
         driver._delete_metric(m)
         assert stored(influxdb, cloud.bucket(m), m) == {}
+
+
+@pytest.mark.parametrize("after", [0, 11])
+def test_metrics_are_looked_for_together(
+    cloud, influxdb, between, monkeypatch, after
+):
+    """What was left since is gone, with a request for many metrics."""
+    metrics = cloud.metrics(40)
+    write(cloud.storage, point(metrics), cloud.index)
+    cloud.mark_deleted(metrics)
+    driver = InfluxDBStorage(cloud.conf.storage)
+    driver._delete_metric(metrics[0])
+    write(driver, point(metrics[20:22]), cloud.index)
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + after)
+    del between.requests[:]
+    for m in metrics[1:]:
+        driver._delete_metric(m)
+    # A look, a DELETE, and a look again.
+    assert len(between.requests) == (3 if after else 0)
+    for m in metrics:
+        kept = after == 0 and m in metrics[20:22]
+        assert bool(stored(influxdb, cloud.bucket(m), m)) == kept
 
 
 def test_points_come_back(cloud, influxdb, between, monkeypatch):
@@ -277,8 +302,9 @@ def test_a_bucket_that_is_absent_is_not_asked_for_again(
     assert left(downsampled, metrics) == []
 
 
-def test_windows_that_came_after_the_delete(downsampled):
+def test_windows_that_came_after_the_delete(downsampled, monkeypatch):
     """They were being computed while their metric was deleted."""
+    monkeypatch.setattr(deletes, "_CHECK_AGAIN", 0)
     metrics = fill(downsampled, 2)
     downsampled.mark_deleted(metrics)
     driver = InfluxDBStorage(downsampled.conf.storage)
