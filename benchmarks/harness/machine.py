@@ -66,16 +66,23 @@ def _file_system(directory: pathlib.Path) -> str:
 
 
 def listeners(url: str) -> list[psutil.Process]:
-    """The processes that listen on the port of a URL."""
+    """The processes that listen on the port of a URL.
+
+    Of uWSGI, whose router listens, the master.
+    """
     port = urllib.parse.urlsplit(url).port
-    pids = {
-        connection.pid
+    found = {
+        psutil.Process(connection.pid)
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr.port == port
         and connection.pid
     }
-    return [psutil.Process(pid) for pid in sorted(pids)]
+    parents = {one: one.parent() for one in found}
+    return [
+        parent if parent and parent.name() == one.name() else one
+        for one, parent in parents.items()
+    ]
 
 
 def memory(processes: Iterable[psutil.Process]) -> float:

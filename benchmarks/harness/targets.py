@@ -81,10 +81,7 @@ class Target:
 
     def _open(self) -> None:
         self.conf = service.prepare_service(
-            [
-                f"--config-file={self._gnocchi.config_file}",
-                f"--config-dir={self._state / 'gnocchi' / 'gnocchi.conf.d'}",
-            ],
+            self.configuration,
             conf=cfg.ConfigOpts(),
             skip_log_opts=True,
         )
@@ -120,6 +117,14 @@ class Target:
 
     def _chef_of(self, coordinator: Any, queue: Any) -> Chef:
         return Chef(coordinator, queue, self.indexer, self.storage)
+
+    @property
+    def configuration(self) -> list[str]:
+        """Arguments that name Gnocchi's configuration to a command."""
+        return [
+            f"--config-file={self._gnocchi.config_file}",
+            f"--config-dir={self._state / 'gnocchi' / 'gnocchi.conf.d'}",
+        ]
 
     def close(self) -> None:
         """Stop its processes and drop its database."""
