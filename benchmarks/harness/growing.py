@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
+import tenacity
 import urllib3
 
 from benchmarks.harness import measures
 from benchmarks.harness.workload import seconds
+from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.maintenance import deletes
 from gnocchi_influxdb.wire import influxql, influxql_rows
 
@@ -78,7 +80,7 @@ class Installation:
                 for metric in made
             }
             for driver in filter(None, (self.target, self.raw)):
-                driver.write([points])()
+                _until_taken(driver.write([points]))
             self.metrics += made
 
     def some(self, number: int) -> list[Any]:
@@ -210,6 +212,17 @@ class Installation:
         gone = set(ids)
         self.metrics = [m for m in self.metrics if m.id not in gone]
         return 1000 * whole / number, 1000 * alone / number
+
+
+def _until_taken(write: Callable[[], Any]) -> None:
+    """Write in the end, though InfluxDB may be busy with what it has got."""
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(exceptions.UnavailableError),
+        wait=tenacity.wait_fixed(5),
+        stop=tenacity.stop_after_attempt(20),
+    ):
+        with attempt:
+            write()
 
 
 def _first_time() -> int:
