@@ -13,9 +13,7 @@
 them.
 """
 
-import json
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -23,12 +21,11 @@ import sys
 
 import pytest
 
-from .conftest import ROOT, run
+from .conftest import ROOT
 
 CONTRIB = ROOT / "contrib"
 DOCKER = CONTRIB / "docker"
 UNITS = sorted((CONTRIB / "systemd").glob("*.service"))
-PASSWORD = "0123456789abcdef"
 
 
 @pytest.mark.skipif(
@@ -57,87 +54,6 @@ def test_units_start_programs_that_there_are():
         for u in UNITS
     }
     assert wanted == {"uwsgi", "gnocchi-metricd"}
-
-
-def compose(*arguments, env_file):
-    return run(
-        *("docker", "compose", "--env-file", env_file, *arguments), cwd=DOCKER
-    )
-
-
-def has_compose():
-    if shutil.which("docker") is None:
-        return False
-    done = subprocess.run(
-        ["docker", "compose", "version"], capture_output=True, check=False
-    )
-    return done.returncode == 0
-
-
-needs_compose = pytest.mark.skipif(
-    not has_compose(), reason="no docker client with compose"
-)
-
-
-@pytest.fixture
-def env_file(tmp_path):
-    """The example, filled in as it says."""
-    text, number = re.subn(
-        r"(?m)^(\w+)=$",
-        rf"\1={PASSWORD}",
-        (DOCKER / ".env.example").read_text(),
-    )
-    assert number
-    path = tmp_path / ".env"
-    path.write_text(text)
-    return path
-
-
-@needs_compose
-def test_compose_file(env_file):
-    config = json.loads(compose("config", "--format=json", env_file=env_file))
-    services = config["services"]
-    assert set(services) == {
-        *("influxdb", "postgresql", "token", "upgrade", "api", "metricd"),
-    }
-    # Only the API can be reached, and from this host only.
-    ports = {
-        name: [(port["host_ip"], port["target"]) for port in one["ports"]]
-        for name, one in services.items()
-        if "ports" in one
-    }
-    assert ports == {"api": [("127.0.0.1", 8041)]}
-    # The administrator's token and password stay where they are needed.
-    for name in ("upgrade", "api", "metricd"):
-        given = services[name]["environment"]
-        assert set(given) == {"INFLUXDB_TOKEN_FILE", "OS_INDEXER__URL"}
-        assert services[name]["build"]["context"] == str(ROOT)
-    assert (ROOT / services["api"]["build"]["dockerfile"]).exists()
-    for one in services.values():
-        for volume in one.get("volumes", ()):
-            if volume["type"] == "bind":
-                assert pathlib.Path(volume["source"]).is_file()
-
-
-@needs_compose
-def test_compose_asks_for_each_secret(env_file):
-    for name in re.findall(
-        r"(?m)^(\w+)=$", DOCKER.joinpath(".env.example").read_text()
-    ):
-        kept = [
-            line
-            for line in env_file.read_text().splitlines()
-            if not line.startswith(name)
-        ]
-        without = env_file.with_name("without")
-        without.write_text("\n".join(kept))
-        with pytest.raises(AssertionError, match=f"{name}.*set it in .env"):
-            compose("config", env_file=without)
-
-
-@needs_compose
-def test_compose_file_of_the_tests(tmp_path):
-    run("docker", "compose", "--project-directory", ROOT, "config", cwd=ROOT)
 
 
 def test_no_secret_in_the_image():
