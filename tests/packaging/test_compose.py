@@ -61,6 +61,19 @@ def test_no_volume_without_a_name(service):
     assert VOLUMES[image] <= mounted
 
 
+@pytest.mark.parametrize("service", services())
+def test_health_is_that_of_the_server(service):
+    """Not of the one that the image sets up with, on port 9999.
+
+    `influx` without --host asks the server that it was last told of.
+    """
+    test = service.get("healthcheck", {}).get("test", [])
+    if test[1:3] == ["influx", "ping"]:
+        assert test[3:] == ["--host", "http://localhost:8086"]
+    else:
+        assert "influx" not in test
+
+
 def test_no_volume_without_a_name_by_hand():
     page = (ROOT / "doc" / "source" / "quickstart.rst").read_text()
     (command,) = re.findall(r"docker run (?:.*\\\n)*.*", page)

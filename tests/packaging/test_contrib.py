@@ -9,8 +9,8 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The units and the compose file, as far as they can be tried without running
-them.
+"""The units and what the image takes in, as far as they can be tried without
+running them.
 """
 
 import os
