@@ -36,13 +36,13 @@ def make_token(tmp_path, influxdb):
     except servers.ServerError as error:
         pytest.skip(str(error))
 
-    def make(admin=influxdb.token):
+    def make(admin=influxdb.token, url=influxdb.url):
         done = subprocess.run(
             ["bash", SCRIPT, str(tmp_path)],
             env={
                 "INFLUX_CONFIGS_PATH": str(tmp_path / "influx"),
                 "PATH": f"{influx.parent}:{os.environ['PATH']}",
-                "INFLUX_HOST": influxdb.url,
+                "INFLUX_HOST": url,
                 "INFLUX_TOKEN": admin,
                 "INFLUX_ORG": influxdb.org,
             },
@@ -77,6 +77,27 @@ def test_token(make_token, tmp_path, make_conf, influxdb, indexer_driver):
         by_hand.call(
             influxdb, "POST", "/api/v2/orgs", token, body={"name": "another"}
         )
+
+
+def test_server_was_set_up_anew(make_token, tmp_path, influxdb):
+    """Or restored from before: it does not know the token of the volume."""
+    file = tmp_path / "token"
+    file.write_text("of-another-server\n")
+    status, said = make_token()
+    assert status == 0, said
+    assert "restart api and metricd" in said
+    token = file.read_text().strip()
+    assert by_hand.call(influxdb, "GET", "/api/v2/buckets", token)["buckets"]
+
+
+def test_server_is_away(make_token, tmp_path):
+    """Whether it knows the token can't be said: the token stays."""
+    assert make_token()[0] == 0
+    before = (tmp_path / "token").read_text()
+    status, said = make_token(url=f"http://127.0.0.1:{servers.free_port()}")
+    assert status != 0
+    assert "refused" in said
+    assert (tmp_path / "token").read_text() == before
 
 
 def test_wrong_administrator(make_token, tmp_path):
