@@ -74,6 +74,34 @@ def test_health_is_that_of_the_server(service):
         assert "influx" not in test
 
 
+@pytest.mark.parametrize("service", services())
+def test_no_secret_in_a_url(service):
+    """Or it could not have each character."""
+    for value in (service.get("environment") or {}).values():
+        assert not re.search(r"://[^ ]*(PASSWORD|TOKEN)", str(value))
+
+
+def test_upgrade_ends():
+    """Also if gnocchi-upgrade does not, which tries for ever to load a driver.
+
+    `docker compose up` waits for it.
+    """
+    content = yaml.safe_load((DOCKER / "compose.yml").read_text())
+    command = content["services"]["upgrade"]["command"]
+    bound = command[: command.index("gnocchi-upgrade")]
+    done = subprocess.run(
+        [
+            *(re.sub(r"\$\{\w+:-\w+\}", "0.1s", word) for word in bound),
+            *("sleep", "60"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 124
+    assert "TERM" in done.stderr
+
+
 def test_no_volume_without_a_name_by_hand():
     page = (ROOT / "doc" / "source" / "quickstart.rst").read_text()
     (command,) = re.findall(r"docker run (?:.*\\\n)*.*", page)
@@ -132,7 +160,9 @@ def test_compose_file(env_file):
     # The administrator's token and password stay where they are needed.
     for name in ("upgrade", "api", "metricd"):
         given = services[name]["environment"]
-        assert set(given) == {"INFLUXDB_TOKEN_FILE", "OS_INDEXER__URL"}
+        assert set(given) == {
+            *("INFLUXDB_TOKEN_FILE", "OS_INDEXER__URL", "PGPASSWORD"),
+        }
         assert services[name]["build"]["context"] == str(ROOT)
     assert (ROOT / services["api"]["build"]["dockerfile"]).exists()
     for one in services.values():
@@ -160,3 +190,25 @@ def test_compose_asks_for_each_secret(env_file):
 @needs_compose
 def test_compose_file_of_the_tests(tmp_path):
     run("docker", "compose", "--project-directory", ROOT, "config", cwd=ROOT)
+
+
+@needs_compose
+def test_compose_takes_each_character(tmp_path):
+    """As .env.example says, between single quotes."""
+    file = tmp_path / ".env"
+    secret = '/@:#% $HOME ${X} "[\\&'
+    file.write_text(
+        re.sub(
+            r"(?m)^(\w+)=$",
+            lambda found: f"{found[1]}='{secret}'",
+            (DOCKER / ".env.example").read_text(),
+        )
+    )
+    config = json.loads(compose("config", "--format=json", env_file=file))
+    given = {
+        value.replace("$$", "$")
+        for service in config["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if re.search("PASSWORD|TOKEN$", name)
+    }
+    assert given == {secret}
