@@ -18,7 +18,7 @@ import tarfile
 
 import pytest
 
-from .conftest import git, run
+from .conftest import ROOT, git, run
 
 
 def version(directory):
@@ -64,6 +64,38 @@ def test_without_tags(repository):
     assert re.fullmatch(r"0\.1\.1\.dev1\+g[0-9a-f]+", version(repository))
     commit(repository)
     assert version(repository).startswith("0.1.1.dev2+g")
+
+
+def as_in_the_image(repository):
+    """Leave only what Dockerfile.dockerignore lets in, then prepare."""
+    directory = ROOT / "contrib" / "docker"
+    ignored = (directory / "Dockerfile.dockerignore").read_text()
+    let_in = re.findall("(?m)^!(.*)$", ignored)
+    assert ".git" in let_in
+    for path in repository.iterdir():
+        if path.name in let_in:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    text = (directory / "Dockerfile").read_text().replace("\\\n", " ")
+    (command,) = re.findall("(?m)^RUN (.*?)(?:&& )?python -m pip wheel", text)
+    run("sh", "-euc", command or ":", cwd=repository)
+
+
+def test_in_the_image(repository):
+    git(repository, "tag", "1.2.3")
+    as_in_the_image(repository)
+    assert version(repository) == "1.2.3"
+
+
+def test_changed_in_the_image(repository):
+    git(repository, "tag", "1.2.3")
+    with (repository / "gnocchi_influxdb" / "opts.py").open("a") as file:
+        file.write("# a change\n")
+    as_in_the_image(repository)
+    assert re.fullmatch(r"1\.2\.4\.dev0\+g\w+\.d\d+", version(repository))
 
 
 def test_without_git(repository):
