@@ -61,6 +61,15 @@ def test_no_volume_without_a_name(service):
     assert VOLUMES[image] <= mounted
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
+def test_debian_12_takes_it(path):
+    """Its Compose 1.29 knows neither `name` nor a file without services."""
+    content = yaml.safe_load(path.read_text())
+    assert {key for key in content if not key.startswith("x-")} <= {
+        *("services", "volumes", "networks"),
+    }
+
+
 @pytest.mark.parametrize("service", services())
 def test_health_is_that_of_the_server(service):
     """Not of the one that the image sets up with, on port 9999.
