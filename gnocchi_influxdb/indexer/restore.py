@@ -21,6 +21,8 @@ import numpy
 from gnocchi import indexer as gnocchi_indexer
 from gnocchi import utils
 
+from gnocchi_influxdb import schema
+
 LOG = daiquiri.getLogger(__name__)
 
 
@@ -37,6 +39,7 @@ def restore_resources(
     :param at_once: how many the indexer is asked for in one query
     :raises oslo_db.exception.DBError: doing all of it again is harmless
     """
+    stuck: dict[uuid.UUID, Exception] = {}
     for ids in utils.grouper(sorted(newest), at_once):
         ended = indexer.list_resources(
             "generic",
@@ -46,7 +49,14 @@ def restore_resources(
         )
         for resource in ended:
             if _is_outlived(resource, newest[resource.id]):
-                _restore_resource(indexer, resource.id, newest[resource.id])
+                try:
+                    _restore_resource(
+                        indexer, resource.id, newest[resource.id]
+                    )
+                except gnocchi_indexer.UnexpectedResourceTypeState as e:
+                    # The rest of the batch shall not suffer; the resource is
+                    # still marked as ended, so its next measure restores it.
+                    stuck[resource.id] = e
             else:
                 LOG.debug(
                     "Resource [%s] has ended at [%s]. It is not restored, as "
@@ -55,6 +65,15 @@ def restore_resources(
                     resource.ended_at,
                     newest[resource.id],
                 )
+    if stuck:
+        # One line: it may concern all resources of a type.
+        some = next(iter(stuck))
+        LOG.warning(
+            "%s cannot be restored yet, [%s] for one: %s",
+            schema.counted(len(stuck), "resource"),
+            some,
+            stuck[some],
+        )
 
 
 def _is_outlived(resource: Any, latest: numpy.datetime64) -> bool:
@@ -74,6 +93,10 @@ def _is_outlived(resource: Any, latest: numpy.datetime64) -> bool:
 def _restore_resource(
     indexer: Any, resource_id: uuid.UUID, latest: numpy.datetime64
 ) -> None:
+    """Restore a resource.
+
+    :raises UnexpectedResourceTypeState: its type is being changed.
+    """
     # Many may be restored one after the other. Another batch may have done
     # it by now, or a user may have set another end.
     resource = indexer.get_resource("generic", resource_id)
@@ -86,10 +109,6 @@ def _restore_resource(
         gnocchi_indexer.NoSuchResourceType,
     ):
         LOG.debug("Resource [%s] was deleted in the meantime.", resource_id)
-    except gnocchi_indexer.UnexpectedResourceTypeState as e:
-        # The rest of the batch shall not suffer; the resource is still
-        # marked as ended, so its next measure restores it.
-        LOG.warning("Resource [%s] cannot be restored: %s", resource_id, e)
     else:
         LOG.info(
             "Resource [%s] was marked with a timestamp for the 'ended_at' "

@@ -447,20 +447,23 @@ def test_an_end_set_meanwhile_stays(indexer):
 
 
 def test_a_resource_type_in_change_holds_up_nobody(indexer, logged):
-    busy = new_resource(indexer, ENDED, "instance")
+    busy = [new_resource(indexer, ENDED, "instance") for _ in range(3)]
     others = [new_resource(indexer, ENDED) for _ in range(3)]
-    newest = {new_metric(indexer, id_): AFTER for id_ in [busy, *others]}
+    newest = {new_metric(indexer, id_): AFTER for id_ in [*busy, *others]}
     indexer._set_resource_type_state("instance", "updating")
     try:
         batched(indexer, newest)
     finally:
         indexer._set_resource_type_state("instance", "active")
     assert [ended_at(indexer, id_) for id_ in others] == [None] * 3
-    assert ended_at(indexer, busy) == ENDED
+    assert [ended_at(indexer, id_) for id_ in busy] == [ENDED] * 3
+    # One line, however many there are.
     (record,) = (r for r in logged.records if r.levelno == logging.WARNING)
-    assert str(busy) in record.getMessage()
+    said = record.getMessage()
+    assert said.startswith("3 resources cannot be restored yet")
+    assert sum(str(id_) in said for id_ in busy) == 1
     batched(indexer, newest)
-    assert ended_at(indexer, busy) is None
+    assert [ended_at(indexer, id_) for id_ in busy] == [None] * 3
 
 
 class TestFallback:
