@@ -111,6 +111,15 @@ def _show_paragraphs(
                 click.echo(f"{name}: {text}")
 
 
+def colour() -> bool | None:
+    """What click takes: False for no colours, None: as the output is.
+
+    click itself asks only whether it is a terminal.
+    """
+    shown = console.Console()
+    return False if shown.is_dumb_terminal or shown.no_color else None
+
+
 def printable(text: str) -> str:
     """A name as a terminal may be sent it: without control characters."""
     return "".join(

@@ -104,8 +104,8 @@ def prune(
     total = sum(map(len, doomed.values()))
     for bucket, ids in doomed.items():
         click.echo(
-            f"Bucket {bucket}: {len(ids):,} orphan series, {ids[0]} for one;"
-            f" {found[bucket].owned:,} others belong to metrics.",
+            f"Bucket {bucket}: {len(ids):,} orphan series, {ids[0]} for one,"
+            f" beside {found[bucket].owned:,} of metrics.",
             err=True,
         )
     removed = 0

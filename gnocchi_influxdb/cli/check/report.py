@@ -80,7 +80,7 @@ def _document(findings: Sequence[Finding], worst: Level) -> dict[str, object]:
 
 def _show_line(level: Level, text: str) -> None:
     shown = click.style(f"{level.name:<5}", fg=_COLOURS[level])
-    click.echo(f"{shown} {output.printable(text)}")
+    click.echo(f"{shown} {output.printable(text)}", color=output.colour())
 
 
 def _show_nagios(findings: Sequence[Finding], worst: Level) -> None:
@@ -112,7 +112,8 @@ def _number(value: Value) -> str:
         "" if limit is None else f"{limit:g}"
         for limit in (value.warn, value.fail)
     ]
-    text = ";".join([f"{value.number:.12g}{value.unit}", *limits]).rstrip(";")
+    number = f"{round(value.number, 6):.12g}{value.unit}"
+    text = ";".join([number, *limits]).rstrip(";")
     return f"{value.name}={text}"
 
 

@@ -244,8 +244,8 @@ def _show_compared(result: verify.Result) -> None:
                     f"{kind}, {method} of {every / 1e9:g} s: {named}{more}"
                 )
     click.echo(
-        "open: differs, and may: when it was moved the window was not over, or"
-        " one of both\nhas got other measures of it.\nwrong: must not be."
+        "open: differs, and may: when it was moved the window was not over,"
+        " or one of\nboth has got other measures of it.\nwrong: must not be."
     )
     wrong = sum(compared.wrong for compared in result.values())
     if wrong:

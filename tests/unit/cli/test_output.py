@@ -36,7 +36,20 @@ with output.progressing("Counting", 3, "ranges") as advance:
 """
 
 
+CHECK = """
+from gnocchi_influxdb.cli.check import findings, report
+found = findings.Finding(findings.Level.FAIL, "token", "is not known")
+report.show([found], "table")
+"""
+
+
 def show(width, term="xterm", columns=COLUMNS, rows=ROWS):
+    """The lines that a terminal of so many columns shows."""
+    said = sent(SHOW.format(columns=columns, rows=rows), width, term)
+    return re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
+
+
+def sent(script, width, term, **more):
     """What a terminal of so many columns is sent."""
     parent, child = pty.openpty()
     termios.tcsetwinsize(child, (25, width))
@@ -46,11 +59,16 @@ def show(width, term="xterm", columns=COLUMNS, rows=ROWS):
         if name not in ("COLUMNS", "NO_COLOR", "TTY_COMPATIBLE")
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", SHOW.format(columns=columns, rows=rows)],
+        [sys.executable, "-c", script],
         stdin=child,
         stdout=child,
         stderr=subprocess.PIPE,
-        env=dict(environment, TERM=term, PYTHONPATH=os.pathsep.join(sys.path)),
+        env={
+            **environment,
+            "TERM": term,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            **more,
+        },
     )
     os.close(child)
     said = b""
@@ -65,7 +83,7 @@ def show(width, term="xterm", columns=COLUMNS, rows=ROWS):
     os.close(parent)
     _, err = process.communicate()
     assert process.returncode == 0, err
-    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
+    return said.decode()
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 70, 80, 120, 200])
@@ -90,9 +108,27 @@ def test_no_number_and_no_time_is_shortened(width, term):
 
 def test_narrow_terminals_fold_names():
     (folded,) = [line for line in show(70) if "1,234,567" in line]
-    assert "a-policy-with-a-name-of-forty-letters-ab" not in folded
+    begin, *numbers = folded.split()
+    assert "a-policy-with-a-name-of-forty-letters-ab".startswith(begin)
+    assert len(begin) < 40
+    # It is still a row.
+    assert numbers == ["1,234,567", "12"]
     (whole,) = [line for line in show(120) if "1,234,567" in line]
     assert "a-policy-with-a-name-of-forty-letters-ab" in whole
+
+
+@pytest.mark.parametrize(
+    ("term", "more", "has_colours"),
+    [
+        ("xterm", {}, True),
+        ("dumb", {}, False),
+        ("xterm", {"NO_COLOR": "1"}, False),
+    ],
+)
+def test_colours_of_check(term, more, has_colours):
+    text = sent(CHECK, 80, term, **more)
+    assert "token: is not known" in text
+    assert ("\x1b" in text) == has_colours
 
 
 def test_a_pipe_gets_whole_lines(capsys):
