@@ -21,7 +21,7 @@ once.
 
 import threading
 import uuid
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -32,12 +32,12 @@ Rows = dict[uuid.UUID, Any]
 class Coalescer:
     """Brings calls with the same question together. Threads share it.
 
-    :param largest: metrics in one question, at most.
+    :param largest: metrics in one question, at most; given the question.
     :param at_once: how often a question is under way before others with the
         same one have to wait.
     """
 
-    def __init__(self, largest: int, at_once: int) -> None:
+    def __init__(self, largest: Callable[[Any], int], at_once: int) -> None:
         self._largest = largest
         self._at_once = at_once
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Coalescer:
         """Take a turn to ask one question about some metrics.
 
         :param key: the question.
-        :param ids: the metrics, `largest` at most.
+        :param ids: the metrics, no more than `largest`.
         """
         return Turn(self, key, ids)
 
@@ -73,7 +73,7 @@ class Coalescer:
                 return
             batch: list[Turn] = []
             others: list[Turn] = []
-            room = self._largest
+            room = self._largest(key)
             for turn in waiting:
                 if not batch or len(turn.ids) <= room:
                     room -= len(turn.ids)

@@ -44,6 +44,10 @@ METRICS_PER_QUERY = 50
 #: 40 ms in one request and 33 in two, on two busy processors.
 LEAST_PER_REQUEST = 10
 
+# Points of all metrics in one answer, where each has one a second; 83 MB as
+# arrays. It is what InfluxQL reads in time, see `_FEW_METRIC_DAYS`.
+_MOST_TOGETHER = _FEW_METRIC_DAYS * 86400
+
 # Points in one answer in InfluxQL: it has 25 MB in the server then (120 bytes
 # a point, before it sends the first byte), and Flux, which sends as it goes,
 # is no slower.
@@ -79,6 +83,15 @@ def after_present(start: int | None, every: int) -> int:
     :param every: length of a window, ns.
     """
     return (max(time.time_ns(), start or 0) // every + 2) * every
+
+
+def metrics_per_query(points: int) -> int:
+    """Metrics in one query, so that gnocchi-api can hold its answer.
+
+    :param points: of each metric at most, or windows.
+    """
+    most = _MOST_TOGETHER // max(points, 1)
+    return min(max(most, 1), METRICS_PER_QUERY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ takes the least time.
 """
 
 import dataclasses
+import operator
 import os
 import time
 import uuid
@@ -54,7 +55,7 @@ class Fetcher:
         self._router = router.Router(client, language)
         self._density = Density()
         self._coalescer = coalescing.Coalescer(
-            cost.METRICS_PER_QUERY,
+            operator.attrgetter("most"),
             # The server has all processors busy with that many.
             at_once=max(2, os.cpu_count() or 1),
         )

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
+from gnocchi import utils
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods
@@ -80,6 +81,11 @@ class Job:
             for a in self.aggregations
         )
 
+    def pieces(self) -> "Iterator[Job]":
+        """Parts whose points are held together: two requests, side by side."""
+        for some in utils.grouper(self.metrics, 2 * self.query.most):
+            yield dataclasses.replace(self, metrics=list(some))
+
     def stored_query(self) -> DownsampledQuery | None:
         """What to ask the definition's bucket for, if it is asked at all.
 
@@ -96,6 +102,7 @@ class Job:
             mark.until if stop is None else min(stop, mark.until),
             pending_since=mark.pending_since,
             methods=tuple(dict.fromkeys(a.method for a in self.aggregations)),
+            most=self.query.most,
             behind=behind.query if behind else None,
         )
         return None if asked.is_empty() else asked

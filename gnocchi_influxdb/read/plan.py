@@ -28,7 +28,7 @@ from gnocchi_influxdb.aggregation import methods, rates
 from gnocchi_influxdb.aggregation.span import Span
 from gnocchi_influxdb.aggregation.windows import Bounds
 from gnocchi_influxdb.buckets.manager import Buckets
-from gnocchi_influxdb.read import query
+from gnocchi_influxdb.read import cost, query
 from gnocchi_influxdb.read.job import Job, Stored
 
 # By how much (ns) the newest points of metrics that are read together may lie
@@ -44,6 +44,7 @@ class Draft:
     :ivar unbounded: aggregations that need the newest point of each metric,
         see `_is_unbounded`.
     :ivar stored: where windows of their one granularity are, if they are.
+    :ivar retention: of the bucket, ns; 0 for ever.
     """
 
     query: query.Query
@@ -51,6 +52,7 @@ class Draft:
     metrics: list[Any]
     unbounded: frozenset[Any]
     stored: Stored | None
+    retention: int
 
 
 def draft(
@@ -87,7 +89,9 @@ def draft(
             unbounded = frozenset(
                 a for a in of_query if _is_unbounded(a, retention, span, now)
             )
-            one = Draft(asked, tuple(of_query), [], unbounded, where)
+            one = Draft(
+                asked, tuple(of_query), [], unbounded, where, retention
+            )
             one = drafts.setdefault((asked, where, one.aggregations), one)
             one.metrics.extend(metrics)
     return list(drafts.values())
@@ -111,7 +115,7 @@ def make(
         for metric, time in newest.items()
     }
     return [
-        _job(part, span, bounded)
+        _job(part, span, bounded, now)
         for one in drafts
         for part in _of_one_time(one, bounded)
     ]
@@ -215,7 +219,7 @@ def _of_one_time(
 
 
 def _job(
-    one: Draft, span: Span, newest: Mapping[uuid.UUID, int | None]
+    one: Draft, span: Span, newest: Mapping[uuid.UUID, int | None], now: int
 ) -> Job:
     windows: dict[Any, Bounds] = {}
     read_from: dict[Any, int] = {}
@@ -234,11 +238,19 @@ def _job(
             start -= schema.ns_of(a.granularity)
         starts.append(start)
     stops: list[Any] = [stop for _start, stop in windows.values()]
+    first = None if None in starts else max(min(starts), 0)
+    last = None if None in stops else max(stops)
+    points = _points(
+        one,
+        max(first or 0, now - one.retention if one.retention else 0),
+        now if last is None else last,
+    )
     return Job(
         dataclasses.replace(
             one.query,
-            start=None if None in starts else max(min(starts), 0),
-            stop=None if None in stops else max(stops),
+            start=first,
+            stop=last,
+            most=cost.metrics_per_query(points),
         ),
         one.aggregations,
         one.metrics,
@@ -246,6 +258,16 @@ def _job(
         read_from,
         one.stored,
     )
+
+
+def _points(one: Draft, start: int, stop: int) -> int:
+    """Points, one a second, or windows that one metric has in a range (ns)."""
+    every, windows = one.query.every or schema.SECOND, 0
+    if one.stored is not None and not one.stored.moved:
+        until = max(min(one.stored.watermark.until, stop), start)
+        windows = (until - start) // one.stored.every
+        start = until
+    return windows + max(stop - start, 0) // every
 
 
 def _oldest(aggregation: Any, newest: int) -> int:

@@ -11,6 +11,7 @@
 # under the License.
 """Reading aggregates: one call, from its plan to its answer."""
 
+import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -67,7 +68,11 @@ class Reader:
             metric: {a: methods.empty(a) for a in aggregations}
             for metric, aggregations in wanted.items()
         }
-        seen = self._answer(planned, answers)
+        seen: set[uuid.UUID] = set()
+        for pieces in itertools.zip_longest(
+            *(job.pieces() for job in planned)
+        ):
+            seen |= self._answer([job for job in pieces if job], answers)
         truncation = Truncation(
             self._fetcher, self._answer, span, now, planned
         )

@@ -34,11 +34,15 @@ class Query:
 
     :ivar start: ns since the epoch, None: from the first point.
     :ivar stop: ns since the epoch, exclusive, None: to the last point.
+    :ivar most: metrics in one request, see `cost.metrics_per_query`.
     """
 
     bucket: str
     start: int | None = None
     stop: int | None = None
+    most: int = dataclasses.field(
+        default=cost.METRICS_PER_QUERY, kw_only=True, compare=False
+    )
 
     #: Length of a window, ns; 0 where there are none.
     every = 0
@@ -86,7 +90,7 @@ class Query:
 
     def per_request(self, metrics: int) -> int:
         """How many of so many metrics to ask for in one request."""
-        return cost.METRICS_PER_QUERY
+        return self.most
 
     def few_points(self, metrics: int) -> tuple[int, int]:
         """Up to how many points to read them first, in InfluxQL.

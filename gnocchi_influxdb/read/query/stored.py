@@ -125,7 +125,7 @@ class DownsampledQuery(Query):
     def per_request(self, metrics: int) -> int:
         """Half of them, as InfluxDB works off a request on one processor."""
         half = max(-(-metrics // 2), cost.LEAST_PER_REQUEST)
-        return min(half, cost.METRICS_PER_QUERY)
+        return min(half, self.most)
 
     def suits_influxql(self, metrics: int) -> bool:
         """Yes: one request, and the index finds each metric."""

@@ -123,6 +123,7 @@ class RateEndsQuery(Query):
             self.stop,
             every=self.every,
             function=function,
+            most=self.most,
         )
 
     def few_points(self, metrics: int) -> tuple[int, int]:

@@ -48,7 +48,7 @@ class Loader(coalescing.Coalescer):
     """Asks a server whenever it is a call's turn."""
 
     def __init__(self, a_server, largest, at_once):
-        super().__init__(largest, at_once)
+        super().__init__(lambda key: largest, at_once)
         self.server = a_server
 
     def load(self, key, ids):

@@ -11,6 +11,7 @@
 # under the License.
 """Which part of a read is downsampled, and which is made of points."""
 
+import dataclasses
 import uuid
 
 import numpy
@@ -175,3 +176,15 @@ def test_reading_from_earlier():
     assert earlier.windows == {rate: (T0, T0 + 48 * HOUR)}
     assert earlier.query.start == T0 - HOUR
     assert earlier.stored_query().start == T0
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [2, 1]), (2, [3])])
+def test_pieces(most, sizes):
+    one = job()
+    one = dataclasses.replace(
+        one, query=dataclasses.replace(one.query, most=most)
+    )
+    pieces = [*one.pieces()]
+    assert [len(piece.metrics) for piece in pieces] == sizes
+    assert [m for piece in pieces for m in piece.metrics] == METRICS
+    assert {piece.query for piece in pieces} == {one.query}

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, span
 from gnocchi_influxdb.buckets import policy as policies
+from gnocchi_influxdb.buckets.watermark import Watermark
 from gnocchi_influxdb.read import plan, query
 
 NS = 10**9
@@ -243,3 +244,47 @@ def test_plans_are_complete(start, stop, some, newest, retention):
                 assert first == job.read_from[a]
             else:
                 assert first == asked.windows(a)[0]
+
+
+DAYS = DAY * NS
+
+
+@pytest.mark.parametrize(
+    ("method", "start", "retention", "most"),
+    [
+        ("std", NOW - DAYS, 0, 50),
+        ("std", NOW - 10 * DAYS, 0, 6),
+        ("std", NOW - 300 * DAYS, 0, 1),
+        # No more than what the bucket keeps.
+        ("std", NOW - 300 * DAYS, 10 * DAY, 6),
+        ("std", None, 10 * DAY, 6),
+        # Windows of an hour.
+        ("mean", NOW - 300 * DAYS, 0, 50),
+        ("rate:mean", NOW - 300 * DAYS, 0, 50),
+    ],
+)
+def test_metrics_in_one_query(method, start, retention, most):
+    m = metric(MINUTES)
+    wanted = {m: [aggregation(MINUTES, method, HOUR)]}
+    newest = {m.id: NOW}
+    (job,) = made(wanted, start, None, newest, retention)
+    assert job.query.per_request(100) == most
+    assert job.query.most == most
+
+
+def test_metrics_in_one_query_with_downsampled_windows():
+    m = metric(MINUTES)
+    wanted = {m: [aggregation(MINUTES, "std", HOUR)]}
+    mark = Watermark(NOW - 10 * DAYS, NOW, NOW - 300 * DAYS)
+    buckets = Buckets(0, {buckets_name(): mark})
+    range_ = span.Span(NOW - 300 * DAYS, NOW)
+    drafts = plan.draft(buckets, wanted, range_, NOW)
+    (job,) = plan.make(drafts, range_, {m.id: NOW}, NOW)
+    # 290 days of hours, 10 days of points.
+    assert job.query.most == 5
+    assert job.stored_query().per_request(100) == 5
+
+
+def buckets_name():
+    (target,) = Buckets().all_of(MINUTES).windows
+    return target.name
