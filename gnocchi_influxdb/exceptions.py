@@ -120,7 +120,7 @@ class ResponseError(InfluxDBError):
 
 
 class TooLargeError(InfluxDBError):
-    """A read takes more points of a metric than an option allows."""
+    """A read takes more than an option allows."""
 
 
 def raise_first(failed: Mapping[str, InfluxDBError]) -> None:

@@ -163,6 +163,16 @@ STORAGE_OPTS = [
         "2,700,000. They are counted, in a request of its own, only where a "
         "range could hold more of a measure a second. 0: no limit.",
     ),
+    cfg.IntOpt(
+        "influxdb_max_aggregates",
+        default=10000000,
+        min=0,
+        help="Aggregates of all metrics of one request to Gnocchi's API, "
+        "which holds them until the last one is read: 64 bytes each if they "
+        "are aggregated, 500 if all are sent. A request for more is answered "
+        "400. A thousand metrics have so many in a week of minutes or a year "
+        "of hours. 0: no limit.",
+    ),
     cfg.BoolOpt(
         "influxdb_health",
         default=True,

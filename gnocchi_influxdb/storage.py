@@ -75,6 +75,7 @@ class InfluxDBStorage(storage.StorageDriver):  # type: ignore[misc]
             ),
             self.buckets,
             conf.influxdb_max_points,
+            conf.influxdb_max_aggregates,
         )
         self._writer = writer.BatchWriter(
             self.client,

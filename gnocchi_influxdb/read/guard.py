@@ -11,8 +11,11 @@
 # under the License.
 """Refusing reads that no process should be asked for."""
 
+import threading
 import uuid
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets.manager import Buckets
@@ -87,3 +90,74 @@ class Guard:
             every=_DAY,
             function="count",
         )
+
+
+class Total:
+    """Refuses requests whose answers hold too many aggregates together.
+
+    For `/v1/aggregates` Gnocchi reads one metric a call, from a pool of
+    threads that it makes for the request, and keeps all series until the last
+    one is there. So series that are still in use are counted by pool, or by
+    thread where there is none. Threads share it.
+
+    :param most: aggregates of all metrics of a request, 0: any number.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[str, int] = {}
+        # The garbage collector may let go of a series inside of the lock.
+        self._lock = threading.RLock()
+
+    def check(self, answers: Mapping[Any, Mapping[Any, Any]]) -> None:
+        """Look at what a call holds so far.
+
+        :param answers: {metric: {aggregation: series}}.
+        :raises TooLargeError: with the other calls of the request, too much.
+        """
+        if self._most:
+            self._add(map(len, _series(answers)), keep=False)
+
+    def hold(self, answers: Mapping[Any, Mapping[Any, Any]]) -> None:
+        """Count the answer of a call until nobody uses it any more.
+
+        :param answers: {metric: {aggregation: series}}.
+        :raises TooLargeError: with the other calls of the request, too much.
+        """
+        if not self._most:
+            return
+        pool = self._add(map(len, _series(answers)), keep=True)
+        for series in _series(answers):
+            number = len(series)
+            if number:
+                end = weakref.finalize(series, self._let_go, pool, number)
+                end.atexit = False
+
+    def _add(self, numbers: Iterable[int], keep: bool) -> str:
+        name = threading.current_thread().name
+        pool = name.rpartition("_")[0] or name
+        with self._lock:
+            held = self._held.get(pool, 0) + sum(numbers)
+            if held > self._most:
+                # What is left of a refused request must not count for the
+                # next one of the thread.
+                self._held.pop(pool, None)
+                raise exceptions.TooLargeError(
+                    "The request is for more than"
+                    f" {self._most} aggregates of all its metrics together."
+                    " Ask for fewer metrics, a shorter range or a coarser"
+                    " granularity ([storage] influxdb_max_aggregates)"
+                )
+            if keep:
+                self._held[pool] = held
+        return pool
+
+    def _let_go(self, pool: str, number: int) -> None:
+        with self._lock:
+            held = self._held.pop(pool, 0) - number
+            if held > 0:
+                self._held[pool] = held
+
+
+def _series(answers: Mapping[Any, Mapping[Any, Any]]) -> Iterable[Any]:
+    return (series for of in answers.values() for series in of.values())

@@ -24,7 +24,7 @@ from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.read import plan
 from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.read.fetcher import Fetcher
-from gnocchi_influxdb.read.guard import Guard
+from gnocchi_influxdb.read.guard import Guard, Total
 from gnocchi_influxdb.read.job import Job
 from gnocchi_influxdb.read.truncation import Truncation
 
@@ -36,14 +36,20 @@ class Reader:
     """Reads aggregates. Threads share it.
 
     :param most: points of a metric that a read may take, 0: any number.
+    :param together: aggregates of all metrics of a request, 0: any number.
     """
 
     def __init__(
-        self, fetcher: Fetcher, buckets: Buckets, most: int = 0
+        self,
+        fetcher: Fetcher,
+        buckets: Buckets,
+        most: int = 0,
+        together: int = 0,
     ) -> None:
         self._fetcher = fetcher
         self._buckets = buckets
         self._guard = Guard(fetcher, buckets, most)
+        self._total = Total(together)
 
     def read(self, wanted: Mapping[Any, Sequence[Any]], span: Span) -> Answers:
         """Aggregated series of each metric and aggregation.
@@ -51,7 +57,8 @@ class Reader:
         :param wanted: {metric: [carbonara.Aggregation]}.
         :return: {metric: {aggregation: carbonara.AggregatedTimeSerie}}.
         :raises gnocchi.storage.MetricDoesNotExist: a metric has no point.
-        :raises TooLargeError: it takes too many points.
+        :raises TooLargeError: it takes too many points, or the request of
+            which it is a part too many aggregates.
         :raises InfluxDBError: there is no whole answer.
         """
         now = self._buckets.client.clock.now_ns()
@@ -73,6 +80,7 @@ class Reader:
             *(job.pieces() for job in planned)
         ):
             seen |= self._answer([job for job in pieces if job], answers)
+            self._total.check(answers)
         truncation = Truncation(
             self._fetcher, self._answer, span, now, planned
         )
@@ -91,6 +99,7 @@ class Reader:
                 raise storage.MetricDoesNotExist(metric)
         for aggregation in {a for of_one in answers.values() for a in of_one}:
             _finish(aggregation, span, truncation, newest, answers)
+        self._total.hold(answers)
         return answers
 
     def _newest(self, metrics: Iterable[Any]) -> dict[uuid.UUID, int | None]:

@@ -16,6 +16,7 @@ import logging
 import numpy
 import pytest
 import webtest
+from gnocchi import utils
 from gnocchi.rest import app as gnocchi_app
 
 from gnocchi_influxdb import exceptions, outages
@@ -102,3 +103,86 @@ def test_cause_and_words_stay():
         assert str(raised.value) == "words"
         assert raised.value.__cause__ is error
         assert raised.value.status_int == 503
+
+
+@pytest.fixture
+def bounded(make_conf):
+    """An API that gives out little, and three metrics of 20 minutes."""
+    cloud = Cloud(
+        make_conf(influxdb_max_points=15, influxdb_max_aggregates=25)
+    )
+    metrics = cloud.metrics(3)
+    api = webtest.TestApp(
+        gnocchi_app.load_app(cloud.conf), extra_environ={"REMOTE_USER": "me"}
+    )
+    now = samples.recent()
+    points = {now - i * 60 * samples.NS: float(i) for i in range(20)}
+    samples.write(cloud.storage, dict.fromkeys(metrics, points), cloud.index)
+    yield api, metrics, numpy.datetime64(now, "ns")
+    cloud.close()
+
+
+def aggregates(api, metrics, start, status, operation=""):
+    names = " ".join(f"({metric.id} mean)" for metric in metrics)
+    text = f"(metric {names})"
+    if operation:
+        text = f"(aggregate {operation} {text})"
+    return api.post_json(
+        f"/v1/aggregates?start={start}",
+        {"operations": text},
+        headers={"Authorization": AUTHORIZATION, "Accept": "application/json"},
+        status=status,
+    )
+
+
+@pytest.mark.parametrize("what", ["measures", "refresh", "aggregates"])
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_too_many_points_are_answered_400(bounded, what, accept):
+    api, (metric, *_), _now = bounded
+    headers = {"Authorization": AUTHORIZATION, "Accept": accept}
+    method, path, body = requests(metric)[what]
+    if method == "GET":
+        answer = api.get(path, headers=headers, status=400)
+    else:
+        answer = api.post_json(path, body, headers=headers, status=400)
+    assert "about 20 measures" in answer.text
+    assert str(metric.id) in answer.text
+    assert "influxdb_max_points" in answer.text
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("operation", ["", "mean"])
+def test_too_many_metrics_are_answered_400(
+    bounded, monkeypatch, threads, operation
+):
+    api, metrics, now = bounded
+    monkeypatch.setattr(utils.parallel_map, "MAX_WORKERS", threads)
+    start = now - numpy.timedelta64(9 * 60 + 1, "s")
+    for _ in range(3):
+        # What was answered before does not count.
+        aggregates(api, metrics[:2], start, 200, operation)
+        aggregates(api, metrics[:2], start, 200, operation)
+        answer = aggregates(api, metrics, start, 400, operation)
+        assert "more than 25 aggregates" in answer.text
+        assert "influxdb_max_aggregates" in answer.text
+
+
+def test_search_in_too_many_metrics_is_answered_400(bounded):
+    api, metrics, now = bounded
+    start = now - numpy.timedelta64(9 * 60 + 1, "s")
+
+    def search(wanted, status):
+        ids = "&".join(f"metric_id={metric.id}" for metric in wanted)
+        return api.post_json(
+            f"/v1/search/metric?{ids}&start={start}&aggregation=mean",
+            {"≥": 0},
+            headers={
+                "Authorization": AUTHORIZATION,
+                "Accept": "application/json",
+            },
+            status=status,
+        )
+
+    found = search(metrics[:2], 200).json
+    assert sorted(map(len, found.values())) == [10, 10]
+    assert "influxdb_max_aggregates" in search(metrics, 400).text
