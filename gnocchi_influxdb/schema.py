@@ -41,6 +41,10 @@ NAMES = "metric_info"
 
 #: Measurement of downsampled windows.
 AGGREGATES = "aggregate"
+#: A field of windows that were made of points where there was none, although
+#: their points may not be all: up to where (s) that was so. As long as no
+#: further points have expired, they may be computed again.
+FILLED = "filled"
 
 #: Measurement of late measures: which windows are to be computed again. Its
 #: field is the start of the window, s; its time is that by which the measure

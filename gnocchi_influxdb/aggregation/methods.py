@@ -49,6 +49,11 @@ def is_rate(method: str) -> bool:
     return method.startswith(_RATE)
 
 
+def is_dense(method: str) -> bool:
+    """Whether each window with a point has a value."""
+    return method != "std" and not is_rate(method)
+
+
 def empty(aggregation: Any) -> Any:
     """A carbonara.AggregatedTimeSerie without a value."""
     return carbonara.AggregatedTimeSerie(aggregation, _NO_WINDOWS)

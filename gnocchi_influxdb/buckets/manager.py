@@ -223,7 +223,7 @@ class Buckets:
             self._known[wanted.name] = known._replace(seen=time.monotonic())
         try:
             retention = self._bring_about(wanted)
-            note = noted and self.overdue.noted(wanted.name, retention)
+            note = noted and self.overdue.seen(wanted.name, retention)
             seen = time.monotonic()
             self._known[wanted.name] = _Known(retention, seen, note or None)
         except BaseException:

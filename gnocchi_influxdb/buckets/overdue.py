@@ -15,15 +15,20 @@ Otherwise they would expire while gnocchi-metricd stands still, and what waits
 in Gnocchi's queue during an outage would be too old after it. Whoever writes
 sees to it, since it is there when points are; and whoever downsamples takes it
 back, a day later: the queue may still hold measures of that time.
+
+Where points have expired before their bucket was made longer, windows stay as
+they are: see `Watermark.whole`.
 """
 
+import contextlib
 import dataclasses
+import logging
 import shlex
 from collections.abc import Sequence
 
 import daiquiri
 
-from gnocchi_influxdb import schema
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.api_1x import RetentionPolicyAPI
 from gnocchi_influxdb.buckets.api_2x import BucketAPI
@@ -44,7 +49,11 @@ class Overdue:
     """Watches that points outlive the downsampling. Threads may share it.
 
     :param slack: the option influxdb_raw_slack, s.
+    :ivar is_seen_to: whether this process is there to downsample by hand, so
+        that nobody needs to be told to.
     """
+
+    is_seen_to = False
 
     def __init__(
         self,
@@ -92,6 +101,59 @@ class Overdue:
             return None
         return note
 
+    def seen(self, bucket: str, retention: int) -> Lengthened | None:
+        """As `noted`; and remember the retention of the bucket."""
+        if self._watermarks.read_kept(bucket) != retention:
+            # What can't be written there must not hold up points.
+            with contextlib.suppress(*exceptions.OF_ONE_BUCKET):
+                self._watermarks.write_kept(bucket, retention)
+        return self.noted(bucket, retention)
+
+    def _protect(
+        self,
+        wanted: PolicyBucket,
+        found: Bucket | None,
+        downsampled: Sequence[PolicyBucket],
+    ) -> None:
+        """Let windows stay whose points are gone from the bucket of points.
+
+        Either they expired before it has grown, or it was deleted.
+
+        :param wanted: as the bucket will be.
+        :param found: as it is.
+        """
+        now = self._clock.now_ns()
+        if found is not None:
+            before = self._before(wanted, found)
+            if before is None:
+                return
+            note = self.noted(found.name, found.retention)
+            complete = note.complete if note else 0
+            since = max(now - before * schema.SECOND, complete)
+        elif any(self._watermarks.read(one.name) for one in downsampled):
+            if self._watermarks.is_there(wanted.name):
+                return  # The token may not see it.
+            since = now
+        else:
+            return
+        for one in downsampled:
+            # A rate needs the points of the window before.
+            whole = schema.ceil(since, one.every) + one.every
+            with contextlib.suppress(*exceptions.OF_ONE_BUCKET):
+                self._watermarks.protect(one.name, whole)
+
+    def _before(self, wanted: PolicyBucket, found: Bucket) -> int | None:
+        """The retention (s) before a bucket of points has grown, or grows.
+
+        :return: None: it keeps points for as long as it did.
+        """
+        kept = self._watermarks.read_kept(found.name)
+        if kept is not None and longer(found.retention, kept):
+            return kept  # Somebody else has lengthened it.
+        if longer(wanted.retention, found.retention):
+            return found.retention
+        return None
+
     def lengthened(
         self, wanted: PolicyBucket, downsampled: Sequence[PolicyBucket]
     ) -> PolicyBucket:
@@ -99,7 +161,11 @@ class Overdue:
 
         :param wanted: the bucket that the policy asks for.
         """
-        if not downsampled or not wanted.retention:
+        if not downsampled:
+            return wanted
+        found = self._server.find(wanted.name)
+        self._protect(wanted, found, downsampled)
+        if not wanted.retention:
             return wanted
         late, first = self._late(wanted.name, downsampled)
         longest = wanted.retention + -(-late // _DAY) * _DAY
@@ -107,14 +173,14 @@ class Overdue:
         ends = [one.retention for one in downsampled]
         if all(ends):
             longest = max(min(longest, *ends), wanted.retention)
-        found = self._server.find(wanted.name)
         if (
             late <= self._slack / 4
             or found is None
             or not longer(longest, found.retention)
         ):
             return wanted
-        LOG.error(
+        LOG.log(
+            logging.INFO if self.is_seen_to else logging.ERROR,
             "Archive policy %s has not been downsampled for %d h, so its"
             " points are kept for longer. Start gnocchi-metricd, with"
             " [incoming] driver = influxdb, or run: gnocchi-influxdb"

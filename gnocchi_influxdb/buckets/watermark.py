@@ -14,6 +14,7 @@
 import csv
 import io
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -45,6 +46,9 @@ INTERVAL = 300
 # points behind it are there; half of the slack is far longer than this.
 _BELIEVED = 60
 
+# Field for the retention of a bucket of points, s.
+_KEPT = "kept"
+
 # Two points of a watermark are so far apart, at least (the shortest retention
 # is longer), so that there are not hundreds of thousands.
 _STEP = 600 * schema.SECOND
@@ -57,11 +61,16 @@ class Watermark(NamedTuple):
     :ivar began: when the computing began that has seen to all late measures
         that were there; marks of later ones are pending.
     :ivar last: windows that begin before were computed the last time.
+    :ivar whole: of windows that begin before, points may be missing. Those
+        that are there stay as they are, but for those with the field
+        `schema.FILLED`; where there is none it is made of what there is. It
+        is written by itself: whoever moves a watermark may not know it.
     """
 
     until: int
     began: int
     last: int
+    whole: int = 0
 
     @property
     def pending_since(self) -> int:
@@ -112,7 +121,8 @@ class Watermarks:
 
     def read(self, bucket: str) -> Watermark | None:
         """The watermark of a bucket as it is now, see `of`."""
-        found = self._read(bucket, Watermark._fields)
+        *moved, whole = Watermark._fields
+        found = self._read(bucket, moved, whole)
         return Watermark(*found) if found else None
 
     def write(self, bucket: str, mark: Watermark) -> None:
@@ -120,8 +130,22 @@ class Watermarks:
 
         :raises InfluxDBError: it may not be moved.
         """
-        self._write(bucket, mark)
+        note = mark._asdict()
+        del note["whole"]
+        self._write(bucket, note)
         self._known[bucket] = time.monotonic(), mark
+
+    def protect(self, bucket: str, until: int) -> None:
+        """Let windows before `until` (ns) stay as they are, see `Watermark`.
+
+        Where nothing is downsampled there are none.
+        """
+        mark = self.read(bucket)
+        # Fields of windows have it in seconds.
+        until = schema.ceil(until, schema.SECOND)
+        if mark is not None and mark.whole < until:
+            self._write(bucket, {"whole": until})
+            self._known[bucket] = time.monotonic(), mark._replace(whole=until)
 
     def read_lengthened(self, bucket: str) -> Lengthened | None:
         """What was noted about a bucket of points last, None if nothing."""
@@ -130,7 +154,20 @@ class Watermarks:
 
     def write_lengthened(self, bucket: str, note: Lengthened) -> None:
         """Note something about a bucket of points."""
-        self._write(bucket, note)
+        self._write(bucket, note._asdict())
+
+    def is_there(self, bucket: str) -> bool:
+        """Whether there is a bucket that the token may write to."""
+        return takes_writes(self._client, bucket)
+
+    def read_kept(self, bucket: str) -> int | None:
+        """Retention (s) that a bucket of points had when seen last."""
+        found = self._read(bucket, [_KEPT])
+        return found[0] if found else None
+
+    def write_kept(self, bucket: str, retention: int) -> None:
+        """Note the retention (s) of a bucket of points."""
+        self._write(bucket, {_KEPT: retention})
 
     def oldest(self, bucket: str) -> int | None:
         """Time (ns) of the oldest point in a bucket, None without any.
@@ -151,23 +188,30 @@ class Watermarks:
         ]
         return min(times, default=None)
 
-    def _write(self, bucket: str, note: Watermark | Lengthened) -> None:
+    def _write(self, bucket: str, note: Mapping[str, int]) -> None:
         at = schema.floor(self._client.clock.now_ns(), _STEP)
-        fields = ",".join(
-            f"{name}={value:d}i" for name, value in note._asdict().items()
-        )
+        fields = ",".join(f"{name}={value:d}i" for name, value in note.items())
         line = f"{schema.WATERMARKS} {fields} {at:d}\n"
         self._client.write(bucket, line.encode())
 
-    def _read(self, bucket: str, fields: tuple[str, ...]) -> list[int]:
-        """The newest value of each field, nothing if one is missing."""
+    def _read(
+        self, bucket: str, needed: Sequence[str], *others: str
+    ) -> list[int]:
+        """The newest value of each field, nothing if a needed one is missing.
+
+        :param others: fields that are 0 where they are missing.
+        """
+        fields = [*needed, *others]
         rows = self._ask(bucket, influxql.newest_of(fields))
         if rows is None:
             found = self._read_in_flux(bucket)
         else:
             found = dict(zip(fields, rows[0][1:], strict=True)) if rows else {}
         try:
-            return [int(found[name]) for name in fields]
+            return [
+                *(int(found[name]) for name in needed),
+                *(int(found.get(name) or 0) for name in others),
+            ]
         except (KeyError, TypeError, ValueError):
             return []  # Not ours.
 

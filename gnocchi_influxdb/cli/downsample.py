@@ -79,6 +79,7 @@ def downsample(
     deployment.be_patient(_TIMEOUT)
     if not deployment.conf.storage.influxdb_downsampling:
         raise Failure("[storage] influxdb_downsampling is false")
+    deployment.buckets.overdue.is_seen_to = True
     work = _Work(deployment, until)
     try:
         while True:

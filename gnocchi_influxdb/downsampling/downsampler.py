@@ -32,6 +32,7 @@ from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.buckets.policy import PolicyBucket
 from gnocchi_influxdb.buckets.watermark import DELAY, Watermark
+from gnocchi_influxdb.downsampling import incomplete
 from gnocchi_influxdb.downsampling.source import PointSource
 from gnocchi_influxdb.read.coalescing import Rows
 from gnocchi_influxdb.wire import line_protocol
@@ -78,6 +79,7 @@ class Downsampler:
             mark = self._first(one, began)
             if mark is None:
                 return
+        one.whole = mark.whole
         end = began - DELAY
         if until is not None:
             end = min(end, until)
@@ -149,9 +151,12 @@ class Downsampler:
         if not rows:
             return
         points, owners = windows.joined(list(rows.values()))
-        lines = line_protocol.windows(
-            list(rows), *one.windows(points, owners, start)
+        ids = list(rows)
+        made = one.windows(points, owners, start)
+        made = incomplete.fill_in(
+            self._source, one.target, one.whole, ids, made
         )
+        lines = line_protocol.windows(ids, *made)
         for i in range(0, len(lines), self._batch_size):
             part = b"".join(lines[i : i + self._batch_size])
             try:
@@ -211,7 +216,10 @@ class _Definition:
     :ivar source: name of the bucket of points.
     :ivar reach: how long before a window (ns) a point may lie that counts
         for it.
+    :ivar whole: of the watermark.
     """
+
+    whole = 0
 
     def __init__(
         self, policy: Any, target: PolicyBucket, buckets: Buckets

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from gnocchi import utils
 
-from gnocchi_influxdb import exceptions
+from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import type_conflicts
 from gnocchi_influxdb.client.client import Client
 from gnocchi_influxdb.read import cost
@@ -104,6 +104,42 @@ class PointSource:
             else:
                 statement = influxql.points(some, start, stop)
                 yield self._select(bucket, statement, influxql.POINTS)
+
+    def windows(
+        self,
+        bucket: str,
+        ids: Sequence[uuid.UUID],
+        start: int,
+        stop: int,
+        field: str,
+    ) -> Rows:
+        """Downsampled windows of some metrics that have a field."""
+        found: Rows = {}
+        for some in utils.grouper(ids, cost.METRICS_PER_QUERY):
+            found |= self._windows(bucket, some, start, stop, field)
+        return found
+
+    def _windows(
+        self,
+        bucket: str,
+        ids: Sequence[uuid.UUID],
+        start: int,
+        stop: int,
+        field: str,
+    ) -> Rows:
+        try:
+            statement = influxql.points(
+                ids, start, stop, None, schema.AGGREGATES, field
+            )
+            return self._select(bucket, statement, field)
+        except (
+            exceptions.BucketNotFoundError,
+            exceptions.ConfigurationError,
+        ):
+            # Only Flux can be asked.
+            return self._stream(
+                flux.points(bucket, ids, start, stop, schema.AGGREGATES, field)
+            )
 
     def marks(self, bucket: str, since: int) -> Rows:
         """Marks of late measures since a time (ns), by metric."""

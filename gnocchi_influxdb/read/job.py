@@ -26,11 +26,11 @@ from gnocchi import utils
 
 from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods
-from gnocchi_influxdb.aggregation.windows import Bounds, cut
+from gnocchi_influxdb.aggregation.windows import Bounds, cut, overlaid
 from gnocchi_influxdb.buckets import watermark
 from gnocchi_influxdb.buckets.watermark import Watermark
 from gnocchi_influxdb.read.coalescing import Rows
-from gnocchi_influxdb.read.query import DownsampledQuery, Query
+from gnocchi_influxdb.read.query import DownsampledQuery, FieldQuery, Query
 from gnocchi_influxdb.schema import Array
 
 # Ranges of pending windows that are read each by itself, at most.
@@ -64,6 +64,7 @@ class Job:
     :ivar read_from: {aggregation: start of its first window that is read, ns};
         only of those whose read may begin later than asked.
     :ivar stored: where windows of its one granularity are, if they are.
+    :ivar beside: the same; a part that is made of points has it, too.
     """
 
     query: Query
@@ -72,6 +73,12 @@ class Job:
     windows: Mapping[Any, Bounds]
     read_from: Mapping[Any, int]
     stored: Stored | None = None
+    beside: Stored | None = None
+
+    @property
+    def whole(self) -> int:
+        """Of windows that begin before (ns), points may be missing."""
+        return self.beside.watermark.whole if self.beside else 0
 
     @property
     def reach(self) -> int:
@@ -158,6 +165,43 @@ class Job:
             ends = numpy.flatnonzero(numpy.diff(marked) > every)
             for run in numpy.split(marked, ends + 1):
                 yield int(run[0]), int(run[-1]) + every
+
+    def filled_query(self) -> FieldQuery:
+        """Which windows were made of points before `whole`.
+
+        Empty unless this is `pending` and begins before it.
+        """
+        start, stop = self._bounds()
+        end = self.whole if stop is None else min(stop, self.whole)
+        bucket = self.beside.bucket if self.beside else ""
+        return FieldQuery(
+            bucket,
+            start,
+            end,
+            measurement=schema.AGGREGATES,
+            field=schema.FILLED,
+        )
+
+    def joined(
+        self, aggregation: Any, stored: Array, made: Array, filled: Array
+    ) -> Array:
+        """Windows of one metric and aggregation.
+
+        :param stored: those that are stored.
+        :param made: those that are made of points.
+        :param filled: the metric's answer to `filled_query`.
+        """
+        if not self.whole:
+            return overlaid(stored, made)
+        again = filled["values"] >= self.whole / schema.SECOND
+        may = filled["timestamps"][again]
+        if self.stored is None and not methods.is_dense(aggregation.method):
+            # The window may be there all the same, with other methods.
+            old = made["timestamps"].view("int64") < self.whole
+            made = made[~old | numpy.isin(made["timestamps"], may)]
+        kept = cut(stored, None, self.whole)
+        kept = kept[~numpy.isin(kept["timestamps"], may)]
+        return overlaid(overlaid(stored, made), kept)
 
     def from_earlier(self, aggregation: Any, metric: Any, start: int) -> "Job":
         """The read of one metric and aggregation, from `start` (ns) on."""

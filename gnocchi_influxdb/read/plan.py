@@ -257,6 +257,7 @@ def _job(
         windows,
         read_from,
         one.stored,
+        one.stored,
     )
 
 

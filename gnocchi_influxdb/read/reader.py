@@ -16,8 +16,10 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy
 from gnocchi import storage
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods, resample, windows
 from gnocchi_influxdb.aggregation.span import Span
 from gnocchi_influxdb.buckets.manager import Buckets
@@ -30,6 +32,8 @@ from gnocchi_influxdb.read.truncation import Truncation
 
 #: By metric, by aggregation: carbonara.AggregatedTimeSerie.
 Answers = dict[Any, dict[Any, Any]]
+
+_NOTHING = numpy.empty(0, dtype=schema.DTYPE)
 
 
 class Reader:
@@ -143,9 +147,13 @@ class Reader:
                 made.append((behind, newer))
         again = self._fetcher.fetch(
             [(job.query, _ids(job.metrics)) for job in pending]
+            + [(job.filled_query(), _ids(job.metrics)) for job in pending]
         )
-        for job, rows in [*zip(pending, again, strict=True), *made]:
-            _compute(job, rows, answers)
+        filled = again[len(pending) :]
+        for job, rows, beside in zip(pending, again, filled, strict=False):
+            _compute(job, rows, answers, beside)
+        for job, rows in made:
+            _compute(job, rows, answers, {})
         # A mark alone is of a measure that was not written.
         return {id_ for rows in found[: len(alone)] for id_ in rows} | {
             metric.id
@@ -154,14 +162,22 @@ class Reader:
         }
 
 
-def _compute(job: Job, rows: Rows, answers: Answers) -> None:
-    """Make the windows of what was read."""
+def _compute(job: Job, rows: Rows, answers: Answers, filled: Rows) -> None:
+    """Make the windows of what was read.
+
+    :param filled: the answer to `Job.filled_query`.
+    """
     for a in job.aggregations:
         made = job.query.windows_by_metric(a, rows, job.windows[a])
         for metric in job.metrics:
             if metric.id in made:
                 series = answers[metric][a]
-                series.ts = windows.overlaid(series.ts, made[metric.id])
+                series.ts = job.joined(
+                    a,
+                    series.ts,
+                    made[metric.id],
+                    filled.get(metric.id, _NOTHING),
+                )
 
 
 def _finish(

@@ -11,12 +11,23 @@
 # under the License.
 """Seeing to it that moved windows are read, and are not computed again."""
 
+import threading
+import uuid
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy
+
 from gnocchi_influxdb import schema
+from gnocchi_influxdb.aggregation.windows import cut
 from gnocchi_influxdb.buckets.manager import Buckets
-from gnocchi_influxdb.buckets.watermark import DELAY, Watermark
+from gnocchi_influxdb.buckets.watermark import DELAY, Watermark, Watermarks
+from gnocchi_influxdb.cli.migrate import history
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
+from gnocchi_influxdb.read import fetcher, query
+from gnocchi_influxdb.schema import Array
+from gnocchi_influxdb.wire import line_protocol
+from gnocchi_influxdb.write import batch, delivery
 
 
 class Covered(NamedTuple):
@@ -29,6 +40,40 @@ class Covered(NamedTuple):
 
     began: int
     until: int
+
+
+class Reach:
+    """How far windows were moved, by bucket. Threads may share it."""
+
+    def __init__(self, watermarks: Watermarks) -> None:
+        self._watermarks = watermarks
+        self._lock = threading.Lock()
+        self._reached: dict[str, int] = {}
+
+    def protect(self, bucket: str, until: int) -> None:
+        """Let windows before `until` (ns) be replaced by none of points.
+
+        To be called before they are written.
+        """
+        with self._lock:
+            if until > self._reached.get(bucket, 0):
+                self._watermarks.protect(bucket, until)
+                self._reached[bucket] = until
+
+    def extend(self, bucket: str, until: int, now: int) -> None:
+        """Let moved windows before `until` (ns) be read, and stay.
+
+        :param now: ns since the epoch.
+        """
+        with self._lock:
+            if until > self._reached.get(bucket, 0):
+                mark = self._watermarks.read(bucket)
+                if mark is None or mark.until < until:
+                    self._watermarks.write(
+                        bucket, Watermark(until, now, until)
+                    )
+                self._watermarks.protect(bucket, until)
+                self._reached[bucket] = until
 
 
 class Coverage:
@@ -69,3 +114,52 @@ class Coverage:
             )
             until = min(until, mark.until)
         return Covered(now, until)
+
+
+def mark_open(
+    buckets: Buckets,
+    fetcher_: fetcher.Fetcher,
+    timeout: float,
+    policy: Any,
+    points: Mapping[uuid.UUID, Array],
+) -> None:
+    """Mark the windows that InfluxDB has measures of, too.
+
+    Neither what Gnocchi has stored of them nor what was downsampled here
+    is all, so they are computed again from the measures of both.
+
+    :param timeout: of a write, s.
+    :param points: the measures that are about to be moved, by metric.
+    """
+    targets = buckets.downsampled(policy)
+    if not targets:
+        return
+    coarsest = max(history.lengths(policy))
+    spans = {
+        id_: (
+            schema.floor(int(times[0]), coarsest),
+            schema.floor(int(times[-1]), coarsest) + coarsest,
+        )
+        for id_, of in points.items()
+        for times in [history.as_ns(of["timestamps"])]
+    }
+    asked = query.PointsQuery(
+        buckets.name(policy),
+        min(start for start, _stop in spans.values()),
+        max(stop for _start, stop in spans.values()),
+    )
+    (there,) = fetcher_.fetch([(asked, [*points])])
+    others = {
+        id_: own[~numpy.isin(own["timestamps"], points[id_]["timestamps"])]
+        for id_, rows in there.items()
+        for own in [cut(rows, *spans[id_])]
+    }
+    found, _ = batch.clean([*others], [*others.values()])
+    if not len(found):
+        return
+    now = buckets.client.clock.now_ns()
+    until = now + int(delivery.MARKED * timeout * schema.SECOND)
+    for target in targets:
+        lines = line_protocol.marks(found, now, until, target.every)
+        if lines:
+            buckets.client.write(target.name, lines)

@@ -144,6 +144,50 @@ class WindowTable:
         )
 
 
+def without(
+    windows: WindowTable, points: Sequence[Array], since: Array, every: int
+) -> WindowTable:
+    """Those windows of the finest granularity that no points make.
+
+    :param points: moved measures of each metric, structured arrays.
+    :param since: from when on (ns) they are all.
+    :param every: length of the windows, ns.
+    """
+    made = windows.times >= since[windows.owners]
+    rates = numpy.zeros(len(windows), dtype=bool)
+    for owner in numpy.unique(windows.owners[made]):
+        # A rate across a hole is not made.
+        times = as_ns(points[owner]["timestamps"])
+        own = numpy.flatnonzero(made & (windows.owners == owner))
+        starts = windows.times[own]
+        rates[own] = times.searchsorted(starts) > times.searchsorted(
+            starts - every
+        )
+    return dataclasses.replace(
+        windows,
+        values={
+            method: numpy.where(
+                rates if methods.is_rate(method) else made, numpy.nan, of
+            )
+            for method, of in windows.values.items()
+        },
+    )
+
+
+def recomputable(
+    windows: WindowTable, since: Array, filled: float
+) -> WindowTable:
+    """Windows, with the field `schema.FILLED` where points make them.
+
+    :param since: for each metric, from when on (ns) its points are all.
+    :param filled: value of the field, s.
+    """
+    made = windows.times >= since[windows.owners]
+    values = dict(windows.values)
+    values[schema.FILLED] = numpy.where(made, filled, numpy.nan)
+    return dataclasses.replace(windows, values=values)
+
+
 def table(series: Sequence[Mapping[str, Array]]) -> WindowTable:
     """The windows of some metrics, joined.
 

@@ -11,7 +11,6 @@
 # under the License.
 """Moving the history of metrics into InfluxDB."""
 
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +22,8 @@ from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.aggregation.windows import cut
 from gnocchi_influxdb.buckets.manager import Buckets
 from gnocchi_influxdb.buckets.policy import PolicyBucket
-from gnocchi_influxdb.buckets.watermark import Watermark
 from gnocchi_influxdb.cli.migrate import coverage, history, source
-from gnocchi_influxdb.read import fetcher, query
+from gnocchi_influxdb.read import fetcher
 from gnocchi_influxdb.schema import Array
 from gnocchi_influxdb.wire import line_protocol
 from gnocchi_influxdb.write import batch, delivery, writer
@@ -34,6 +32,8 @@ LOG = daiquiri.getLogger(__name__)
 
 # Seconds by which values may grow older between here and InfluxDB.
 _MARGIN = 60
+
+_NO_POINTS = numpy.empty(0, dtype=schema.DTYPE)
 
 # A metric is in use if it has received a measure within so many ns. Gnocchi
 # drops what is too old for InfluxDB with its next measure.
@@ -61,8 +61,7 @@ class Transfer:
             self._client, buckets, conf.influxdb_timeout
         )
         self._dry_run = dry_run
-        self._lock = threading.Lock()
-        self._reached: dict[str, int] = {}
+        self._reach = coverage.Reach(buckets.watermarks)
 
     def move(
         self, policy: Any, metrics: Sequence[Any], covered: coverage.Covered
@@ -79,6 +78,7 @@ class Transfer:
         moved = history.Moved()
         series: dict[Any, dict[Any, Any]] = {}
         points: dict[uuid.UUID, Array] = {}
+        since: dict[uuid.UUID, int] = {}
         for metric in metrics:
             try:
                 found = self._origin.aggregated(metric, policy.aggregations)
@@ -96,6 +96,7 @@ class Transfer:
                 points[metric.id] = measures.movable(
                     self._oldest_taken(policy), covered.until, policy
                 )
+                since[metric.id] = measures.starts[-1]
         if not series:
             return moved
         ids = [metric.id for metric in series]
@@ -106,14 +107,13 @@ class Transfer:
             for id_, number in moved.aggregates.items()
         }
         points = {id_: of for id_, of in points.items() if len(of)}
+        whole = [since[i] if i in points else schema.MAX_TIME for i in ids]
         moved.measures += sum(map(len, points.values()))
         if not self._dry_run:
             self._write_points(policy, points, moved)
-            for target, windows in tables:
-                self._write_windows(target, ids, windows, moved)
-            target, windows = tables[0]
-            if len(windows):
-                self._reach(target, int(windows.times[-1]) + target.every)
+            self._write_tables(
+                tables, ids, points, numpy.array(whole), covered.began, moved
+            )
         return moved
 
     def targets(self, policy: Any) -> list[PolicyBucket]:
@@ -188,7 +188,13 @@ class Transfer:
         """Write measures, and no marks for them: their windows are moved."""
         if not points:
             return
-        self._mark_open(policy, points)
+        coverage.mark_open(
+            self._buckets,
+            self._fetcher,
+            self._conf.influxdb_timeout,
+            policy,
+            points,
+        )
         ready, _ = batch.clean([*points], [*points.values()])
         whole = batch.Batch(policy, self._buckets.name(policy), ready)
         size: int = self._conf.influxdb_batch_size
@@ -214,48 +220,39 @@ class Transfer:
             refused,
         ).write(part)
 
-    def _mark_open(
-        self, policy: Any, points: Mapping[uuid.UUID, Array]
+    def _write_tables(
+        self,
+        tables: Sequence[tuple[PolicyBucket, history.WindowTable]],
+        ids: Sequence[uuid.UUID],
+        points: Mapping[uuid.UUID, Array],
+        whole: Array,
+        now: int,
+        moved: history.Moved,
     ) -> None:
-        """Mark the windows that InfluxDB has measures of, too.
+        """Write windows, and let them stay as they are.
 
-        Neither what Gnocchi has stored of them nor what was downsampled here
-        is all, so they are computed again from the measures of both.
+        :param tables: the finest first.
+        :param points: measures that were moved.
+        :param whole: for each metric, from when on (ns) these make windows.
         """
-        targets = self._buckets.downsampled(policy)
-        if not targets:
-            return
-        coarsest = max(history.lengths(policy))
-        spans = {
-            id_: (
-                schema.floor(int(times[0]), coarsest),
-                schema.floor(int(times[-1]), coarsest) + coarsest,
-            )
-            for id_, of in points.items()
-            for times in [history.as_ns(of["timestamps"])]
-        }
-        asked = query.PointsQuery(
-            self._buckets.name(policy),
-            min(start for start, _stop in spans.values()),
-            max(stop for _start, stop in spans.values()),
-        )
-        (there,) = self._fetcher.fetch([(asked, [*points])])
-        others = {
-            id_: own[~numpy.isin(own["timestamps"], points[id_]["timestamps"])]
-            for id_, rows in there.items()
-            for own in [cut(rows, *spans[id_])]
-        }
-        found, _ = batch.clean([*others], [*others.values()])
-        if not len(found):
-            return
-        now = self._client.clock.now_ns()
-        until = now + int(
-            delivery.MARKED * self._conf.influxdb_timeout * schema.SECOND
-        )
-        for target in targets:
-            lines = line_protocol.marks(found, now, until, target.every)
-            if lines:
-                self._client.write(target.name, lines)
+        for target, windows in tables:
+            if not len(windows):
+                continue
+            end = int(windows.times[-1]) + target.every
+            if target is tables[0][0]:
+                of_metrics = [points.get(id_, _NO_POINTS) for id_ in ids]
+                rest = history.without(
+                    windows, of_metrics, whole, target.every
+                )
+                self._write_windows(target, ids, rest, moved)
+                self._reach.extend(target.name, end, now)
+            else:
+                end = min(end, now + target.every)
+                self._reach.protect(target.name, end)
+                # No less than any `end`.
+                filled = -(-(now + target.every) // schema.SECOND)
+                noted = history.recomputable(windows, whole, filled)
+                self._write_windows(target, ids, noted, moved)
 
     def _write_windows(
         self,
@@ -279,15 +276,3 @@ class Transfer:
                 LOG.error("Windows can't be moved: %s", e)
                 moved.refused += e.dropped
             # The others have grown too old while they were read.
-
-    def _reach(self, target: PolicyBucket, until: int) -> None:
-        """Let windows before `until` (ns) be read."""
-        watermarks = self._buckets.watermarks
-        with self._lock:
-            if target.name not in self._reached:
-                mark = watermarks.read(target.name)
-                self._reached[target.name] = mark.until if mark else 0
-            if until > self._reached[target.name]:
-                now = self._client.clock.now_ns()
-                watermarks.write(target.name, Watermark(until, now, until))
-                self._reached[target.name] = until

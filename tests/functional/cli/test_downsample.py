@@ -74,6 +74,16 @@ def test_ends_when_nothing_is_due(gnocchi, driver):
     assert windows(gnocchi, driver) == found
 
 
+def test_nobody_is_told_to_run_what_is_running(gnocchi):
+    gnocchi.conf.set_override("influxdb_raw_slack", HOUR, "storage")
+    gnocchi.options["influxdb_raw_slack"] = str(HOUR)
+    gnocchi.write_configuration()
+    fill(gnocchi, gnocchi.storage("influxdb"))
+    status, out, err = gnocchi.run("downsample")
+    assert (status, err) == (0, "")
+    assert "is downsampled until" in out
+
+
 def test_until(gnocchi, driver):
     fill(gnocchi, driver)
     until = time.strftime(
