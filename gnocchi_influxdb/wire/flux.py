@@ -119,11 +119,11 @@ def oldest(bucket: str) -> str:
 def points_of_all(bucket: str, start: int, stop: int, part: str) -> str:
     """The points of all metrics whose ids match.
 
-    :param part: a regular expression without slashes.
+    :param part: a regular expression of whole ids, without slashes.
     """
     return (
         _selected(bucket, start, stop, MEASUREMENT, FIELD)
-        + f" and r.{TAG} =~ /{part}/ and r.{TAG} =~ /{UUID_PATTERN}/)"
+        + f" and r.{TAG} =~ /{part}/)"
         + _TAIL
     )
 

@@ -138,11 +138,11 @@ def count(start: int, stop: int) -> str:
 def points_of_all(start: int, stop: int, part: str) -> str:
     """The points of all metrics whose ids match, in the column `FIELD`.
 
-    :param part: a regular expression without slashes.
+    :param part: a regular expression of whole ids, without slashes.
     """
     return (
         f'SELECT "{FIELD}" FROM "{MEASUREMENT}"'
-        f" WHERE {TAG} =~ /{part}/ AND {TAG} =~ /{UUID_PATTERN}/"
+        f" WHERE {TAG} =~ /{part}/"
         f" AND {_within(start, stop)}"
         f' GROUP BY "{TAG}"'
     )
