@@ -115,8 +115,9 @@ def bounded(make_conf):
     api = webtest.TestApp(
         gnocchi_app.load_app(cloud.conf), extra_environ={"REMOTE_USER": "me"}
     )
-    now = samples.recent()
-    points = {now - i * 60 * samples.NS: float(i) for i in range(20)}
+    minute = 60 * samples.NS
+    now = samples.recent() // minute * minute
+    points = {now - i * minute: float(i) for i in range(20)}
     samples.write(cloud.storage, dict.fromkeys(metrics, points), cloud.index)
     yield api, metrics, numpy.datetime64(now, "ns")
     cloud.close()
@@ -157,7 +158,7 @@ def test_too_many_metrics_are_answered_400(
 ):
     api, metrics, now = bounded
     monkeypatch.setattr(utils.parallel_map, "MAX_WORKERS", threads)
-    start = now - numpy.timedelta64(9 * 60 + 1, "s")
+    start = now - numpy.timedelta64(9, "m")
     for _ in range(3):
         # What was answered before does not count.
         aggregates(api, metrics[:2], start, 200, operation)
@@ -169,7 +170,7 @@ def test_too_many_metrics_are_answered_400(
 
 def test_search_in_too_many_metrics_is_answered_400(bounded):
     api, metrics, now = bounded
-    start = now - numpy.timedelta64(9 * 60 + 1, "s")
+    start = now - numpy.timedelta64(9, "m")
 
     def search(wanted, status):
         ids = "&".join(f"metric_id={metric.id}" for metric in wanted)
