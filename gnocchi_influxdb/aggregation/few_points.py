@@ -14,6 +14,8 @@
 It is by far quicker than carbonara, and gives the bits that InfluxDB gives.
 """
 
+from collections.abc import Sequence
+
 import numpy
 
 from gnocchi_influxdb import schema
@@ -22,36 +24,47 @@ from gnocchi_influxdb.schema import Array
 _REDUCE = {"sum": numpy.add, "min": numpy.minimum, "max": numpy.maximum}
 
 
-def aggregate(points: Array, every: int, function: str) -> Array:
-    """Windows of the points of one metric.
+def aggregate(
+    points: Sequence[Array], every: int, function: str
+) -> list[Array]:
+    """Windows of the points of some metrics.
 
-    :param points: structured array (`timestamps`, `values`), sorted.
+    :param points: of each metric, at least one: a structured array
+        (`timestamps`, `values`), sorted.
     :param every: length of a window, ns.
     :param function: one of `schema.WINDOW_FUNCTIONS`.
-    :return: the same kind of array, with the starts of the windows.
+    :return: of each metric the same kind of array, with the starts of the
+        windows.
     """
-    windows = points["timestamps"].view("int64") // every * every
-    starts = numpy.flatnonzero(windows[1:] != windows[:-1]) + 1
-    starts = numpy.concatenate(([0], starts)) if len(points) else starts
-    found = numpy.empty(len(starts), dtype=schema.DTYPE)
-    found["timestamps"] = windows[starts].view("datetime64[ns]")
-    found["values"] = _values(points["values"], starts, function)
-    return found
+    joined = numpy.concatenate(points, dtype=schema.DTYPE)
+    windows = joined["timestamps"].view("int64") // every * every
+    firsts = numpy.cumsum([len(of_one) for of_one in points[:-1]], dtype=int)
+    begins = numpy.ones(len(windows) + 1, dtype=bool)
+    begins[1:-1] = windows[1:] != windows[:-1]
+    begins[firsts] = True
+    # The last one is the end.
+    starts = numpy.flatnonzero(begins)
+    found = numpy.empty(len(starts) - 1, dtype=schema.DTYPE)
+    found["timestamps"] = windows[starts[:-1]].view("datetime64[ns]")
+    found["values"] = _values(joined["values"], starts, function)
+    if len(points) == 1:
+        return [found]
+    return numpy.split(found, starts.searchsorted(firsts))
 
 
 def _values(values: Array, starts: Array, function: str) -> Array:
+    """One value for each of `starts` but the last, which is the end."""
+    starts, ends = starts[:-1], starts[1:]
     if function == "first" or (
         len(starts) == len(values) and function != "count"
     ):
         found: Array = values[starts]
-        return found
-    counts = numpy.diff(starts, append=len(values))
-    if function == "count":
-        return counts
-    if function == "last":
-        found = values[starts + counts - 1]
-        return found
-    if function == "mean":
-        return _values(values, starts, "sum") / counts
-    found = _REDUCE[function].reduceat(values, starts)
+    elif function == "count":
+        found = ends - starts
+    elif function == "last":
+        found = values[ends - 1]
+    elif function == "mean":
+        found = numpy.add.reduceat(values, starts) / (ends - starts)
+    else:
+        found = _REDUCE[function].reduceat(values, starts)
     return found

@@ -11,6 +11,7 @@
 # under the License.
 """Rates from the ends of their windows, without the points (pure)."""
 
+import functools
 from typing import Any
 
 import numpy
@@ -59,15 +60,17 @@ def from_ends(
     :param aggregation: with one of the methods that `has_ends` knows.
     :return: carbonara.AggregatedTimeSerie.
     """
-    # Asked for one after the other, they may differ in a point just written.
-    times = numpy.intersect1d(
-        numpy.intersect1d(first["timestamps"], last["timestamps"]),
-        count["timestamps"],
-    )
-    f, l, n = (  # noqa: E741
-        ends["values"][numpy.isin(ends["timestamps"], times)]
-        for ends in (first, last, count)
-    )
+    times = last["timestamps"]
+    others = first["timestamps"], count["timestamps"]
+    if not all(numpy.array_equal(times, other) for other in others):
+        # Asked for one after the other, they may differ in a point that was
+        # just written.
+        times = functools.reduce(numpy.intersect1d, others, times)
+        first, last, count = (
+            ends[numpy.isin(ends["timestamps"], times)]
+            for ends in (first, last, count)
+        )
+    f, l, n = (ends["values"] for ends in (first, last, count))  # noqa: E741
     before = f.copy()
     number = n - 1
     if len(times) > 1:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy
 
+from gnocchi_influxdb import schema
 from gnocchi_influxdb.aggregation import methods
 from gnocchi_influxdb.schema import Array
 
@@ -59,7 +60,7 @@ def from_points_of_all(
 def joined(series: Sequence[Array]) -> tuple[Array, Array]:
     """Arrays one behind the other, and which one each element is of."""
     lengths = [*map(len, series)]
-    return numpy.concatenate(series), numpy.repeat(
+    return numpy.concatenate(series, dtype=schema.DTYPE), numpy.repeat(
         numpy.arange(len(series)), lengths
     )
 
@@ -82,7 +83,7 @@ def overlaid(one: Array, other: Array) -> Array:
     if not len(one) or not len(other):
         return other if len(other) else one
     if other["timestamps"][0] > one["timestamps"][-1]:
-        return numpy.concatenate([one, other])
+        return numpy.concatenate([one, other], dtype=schema.DTYPE)
     free = ~numpy.isin(one["timestamps"], other["timestamps"])
     joined = numpy.concatenate([one[free], other])
     return joined[numpy.argsort(joined["timestamps"], kind="stable")]

@@ -74,8 +74,9 @@ class Fetcher:
             for chunk in utils.grouper(ids, asked.per_request(len(ids)))
         ]
         each = [question for _number, question in requests]
-        if len(each) == 1:
-            found = [self._ask(*each[0])]
+        if len(each) < 2:
+            # That makes a pool of threads even for nothing.
+            found = [self._ask(*question) for question in each]
         else:
             found = utils.parallel_map(self._ask, each)
         answers: list[Rows] = [{} for _ in questions]
@@ -168,10 +169,7 @@ class Fetcher:
             )
             rows = self._router.ask(points, ids)
             if all(len(of_one) < limit for of_one in rows.values()):
-                return {
-                    metric: asked.from_points(of_one)
-                    for metric, of_one in rows.items()
-                }
+                return asked.from_points(rows)
             self._density.note_dense(asked.bucket, asked.every, few)
         if isinstance(asked, query.RateEndsQuery):
             return self._ends(asked, ids)
@@ -196,8 +194,11 @@ class Fetcher:
                 dataclasses.replace(asked, behind=points), ids
             )
             if all(len(of_one[-1]) < limit for of_one in rows.values()):
+                newer = behind.from_points(
+                    {metric: of_one[-1] for metric, of_one in rows.items()}
+                )
                 return {
-                    metric: (*of_one[:-1], behind.from_points(of_one[-1]))
+                    metric: (*of_one[:-1], newer[metric])
                     for metric, of_one in rows.items()
                 }
             self._density.note_dense(*key)
@@ -205,11 +206,15 @@ class Fetcher:
             self._quickest,
             [(dataclasses.replace(asked, behind=None), ids), (behind, ids)],
         )
-        nothing = behind.from_points(_NO_POINTS)
+        both = dict.fromkeys([*windows, *newer])
+        nothing = behind.from_points(dict.fromkeys(both, _NO_POINTS))
         none = (_NO_POINTS,) * len(asked.parts[:-1])
         return {
-            metric: (*windows.get(metric, none), newer.get(metric, nothing))
-            for metric in dict.fromkeys([*windows, *newer])
+            metric: (
+                *windows.get(metric, none),
+                newer.get(metric, nothing[metric]),
+            )
+            for metric in both
         }
 
     def _few_points(self, asked: query.Query, metrics: int) -> tuple[int, int]:

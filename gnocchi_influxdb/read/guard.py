@@ -73,16 +73,13 @@ class Guard:
 
     def _count(self, job: Job, now: int) -> WindowsQuery | None:
         """What counts the points of a read, None if it need not be counted."""
-        part = job.behind()
+        part = job.behind if job.points > self._most else None
         if part is None:
             return None
         asked = part.query
         retention = self._buckets.of(job.metrics[0].archive_policy).retention
         oldest = now - retention * schema.SECOND if retention else 0
         start = max(asked.start or 0, oldest)
-        stop = now if asked.stop is None else asked.stop
-        if (stop - start) // (asked.every or schema.SECOND) <= self._most:
-            return None
         return WindowsQuery(
             asked.bucket,
             schema.floor(start, _DAY) or None,

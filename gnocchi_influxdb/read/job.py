@@ -18,6 +18,7 @@ both stored and made of points, the latter counts.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ class Job:
         only of those whose read may begin later than asked.
     :ivar stored: where windows of its one granularity are, if they are.
     :ivar beside: the same; a part that is made of points has it, too.
+    :ivar points: of each metric, one a second, or windows, at most.
     """
 
     query: Query
@@ -74,6 +76,7 @@ class Job:
     read_from: Mapping[Any, int]
     stored: Stored | None = None
     beside: Stored | None = None
+    points: int = 0
 
     @property
     def whole(self) -> int:
@@ -90,6 +93,9 @@ class Job:
 
     def pieces(self) -> "Iterator[Job]":
         """Parts whose points are held together: two requests, side by side."""
+        if len(self.metrics) <= 2 * self.query.most:
+            yield self
+            return
         for some in utils.grouper(self.metrics, 2 * self.query.most):
             yield dataclasses.replace(self, metrics=list(some))
 
@@ -100,7 +106,7 @@ class Job:
         """
         if self.stored is None:
             return None
-        behind = None if self.stored.moved else self.behind()
+        behind = None if self.stored.moved else self.behind
         start, stop = self._bounds()
         mark = self.stored.watermark
         asked = DownsampledQuery(
@@ -114,6 +120,7 @@ class Job:
         )
         return None if asked.is_empty() else asked
 
+    @functools.cached_property
     def behind(self) -> "Job | None":
         """The part that is made of points, whatever the marks say."""
         if self.stored is None or self.stored.moved:
@@ -139,7 +146,7 @@ class Job:
             return []
         metrics: dict[tuple[int, int], list[Any]] = {}
         for metric in self.metrics:
-            if metric.id in rows:
+            if metric.id in rows and len(rows[metric.id][0]):
                 for pending in self._pending(rows[metric.id][0]):
                     metrics.setdefault(pending, []).append(metric)
         if len(metrics) > _MOST_RANGES:

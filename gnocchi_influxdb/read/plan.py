@@ -258,6 +258,7 @@ def _job(
         read_from,
         one.stored,
         one.stored,
+        points,
     )
 
 

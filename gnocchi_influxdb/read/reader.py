@@ -123,7 +123,7 @@ class Reader:
             part
             for job, asked in stored
             if (asked is None or asked.behind is None)
-            and (part := job.behind()) is not None
+            and (part := job.behind) is not None
         ]
         asking = [(job, asked) for job, asked in stored if asked is not None]
         found = self._fetcher.fetch(
@@ -142,7 +142,7 @@ class Reader:
                             a, rows[metric.id]
                         )
             pending += job.pending(rows)
-            if asked.behind is not None and (behind := job.behind()):
+            if asked.behind is not None and (behind := job.behind):
                 newer = {id_: of_one[-1] for id_, of_one in rows.items()}
                 made.append((behind, newer))
         again = self._fetcher.fetch(

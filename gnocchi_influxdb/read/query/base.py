@@ -100,8 +100,8 @@ class Query:
         """
         return 0, 0
 
-    def from_points(self, points: Array) -> Any:
-        """The rows of one metric from its points in the range."""
+    def from_points(self, points: Rows) -> Rows:
+        """The rows of each metric from its points in the range."""
         raise NotImplementedError
 
     def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:

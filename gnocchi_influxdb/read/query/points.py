@@ -65,7 +65,7 @@ class PointsQuery(Query):
         most = self._size(metrics).most_points()
         return most, most
 
-    def from_points(self, points: Array) -> Array:
+    def from_points(self, points: Rows) -> Rows:
         """The points themselves."""
         return points
 

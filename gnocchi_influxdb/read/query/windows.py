@@ -79,8 +79,9 @@ class WindowsQuery(Query):
     def from_statements(self, rows: Sequence[Rows]) -> Rows:
         """The windows, and those of points after the present."""
         found, *later = rows
-        for metric, points in (later[0] if later else {}).items():
-            made = self.from_points(points)
+        for metric, made in self.from_points(
+            later[0] if later else {}
+        ).items():
             found[metric] = (
                 numpy.concatenate([found[metric], made])
                 if metric in found
@@ -94,9 +95,9 @@ class WindowsQuery(Query):
         most = size.points_a_window()
         return most, size.limit(self.every, most)
 
-    def from_points(self, points: Array) -> Array:
+    def from_points(self, points: Rows) -> Rows:
         """The same windows, aggregated here."""
-        return few_points.aggregate(points, self.every, self.function)
+        return _aggregated(points, self.every, self.function)
 
     def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:
         """The rows: InfluxDB has computed the aggregation."""
@@ -132,12 +133,13 @@ class RateEndsQuery(Query):
         most = size.points_an_end()
         return most, size.limit(self.every, most)
 
-    def from_points(self, points: Array) -> tuple[Array, ...]:
+    def from_points(self, points: Rows) -> Rows:
         """The three arrays of `rates.ENDS`."""
-        return tuple(
-            few_points.aggregate(points, self.every, function)
+        first, last, count = (
+            _aggregated(points, self.every, function)
             for function in rates.ENDS
         )
+        return {m: (first[m], last[m], count[m]) for m in points}
 
     def windows(self, aggregation: Any, rows: Any, within: Bounds) -> Array:
         """Windows of a rate, from the three ends."""
@@ -145,3 +147,10 @@ class RateEndsQuery(Query):
         first, last, count = rows
         series = rates.from_ends(first, last, count, aggregation)
         return windows.cut(series.ts, within[0], None)
+
+
+def _aggregated(points: Rows, every: int, function: str) -> Rows:
+    if not points:
+        return {}
+    found = few_points.aggregate([*points.values()], every, function)
+    return dict(zip(points, found, strict=True))

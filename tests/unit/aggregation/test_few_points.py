@@ -57,7 +57,7 @@ def test_aggregate(function, points):
     windows = {}
     for t in sorted(points):
         windows.setdefault(t // EVERY * EVERY, []).append(points[t])
-    found = few_points.aggregate(array(points), EVERY, function)
+    (found,) = few_points.aggregate([array(points)], EVERY, function)
     assert found.dtype == schema.DTYPE
     assert found["timestamps"].view("int64").tolist() == list(windows)
     assert found["values"].tolist() == [
@@ -68,9 +68,25 @@ def test_aggregate(function, points):
 @pytest.mark.parametrize("function", sorted(ARITHMETIC))
 def test_single_points_keep_their_bits(function):
     points = {0: 5e-324, 7: -0.0, 14: 1.7976931348623157e308, 21: 1 / 3}
-    found = few_points.aggregate(array(points), EVERY, function)["values"]
+    (found,) = few_points.aggregate([array(points)], EVERY, function)
+    found = found["values"]
     if function == "count":
         assert found.tolist() == [1.0] * 4
     else:
         assert found.tolist() == list(points.values())
         assert math.copysign(1, found[1]) == -1
+
+
+@pytest.mark.parametrize("function", sorted(ARITHMETIC))
+@given(
+    metrics=st.lists(
+        st.dictionaries(st.integers(0, 40), st.floats(-1e9, 1e9)), min_size=1
+    )
+)
+def test_metrics_are_told_apart(function, metrics):
+    arrays = [*map(array, metrics)]
+    together = few_points.aggregate(arrays, EVERY, function)
+    alone = [few_points.aggregate([one], EVERY, function)[0] for one in arrays]
+    assert [found.tobytes() for found in together] == [
+        found.tobytes() for found in alone
+    ]

@@ -81,14 +81,14 @@ def test_what_lies_before_the_watermark_is_downsampled():
     )
     assert asked.methods == ("mean", "std")
     assert asked.pending_since == T0 + 30 * HOUR - SKEW * NS
-    assert ranges([one.behind()]) == [(24, 48, 3)]
+    assert ranges([one.behind]) == [(24, 48, 3)]
     assert asked.behind == query.PointsQuery(
         "p", T0 + 24 * HOUR, T0 + 48 * HOUR
     )
 
 
 def test_a_rate_needs_the_points_of_the_window_before():
-    behind = job("rate:mean").behind()
+    behind = job("rate:mean").behind
     assert behind.query.start == T0 + 23 * HOUR
     assert ranges([behind]) == [(24, 48, 3)]
 
@@ -96,7 +96,7 @@ def test_a_rate_needs_the_points_of_the_window_before():
 @pytest.mark.parametrize("until", [48, 60])
 def test_nothing_lies_behind(until):
     one = job(until=until)
-    assert one.behind() is None
+    assert one.behind is None
     asked = one.stored_query()
     assert asked.behind is None
     assert asked.stop == T0 + 48 * HOUR
@@ -105,21 +105,21 @@ def test_nothing_lies_behind(until):
 def test_nothing_is_downsampled():
     one = job(until=0)
     assert one.stored_query() is None
-    assert ranges([one.behind()]) == [(0, 48, 3)]
+    assert ranges([one.behind]) == [(0, 48, 3)]
 
 
 def test_a_range_without_bounds():
     one = job(start=None, stop=None)
     asked = one.stored_query()
     assert (asked.start, asked.stop) == (None, T0 + 24 * HOUR)
-    behind = one.behind()
+    behind = one.behind
     assert behind.query.start == T0 + 24 * HOUR
     assert behind.query.stop is None
 
 
 def test_points_of_moved_history_count_everywhere():
     one = job(moved=True)
-    assert one.behind() is one
+    assert one.behind is one
     assert one.stored_query().behind is None
     assert not one.pending({METRICS[0].id: (marks(3), array([]))})
 
