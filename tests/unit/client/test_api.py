@@ -9,7 +9,9 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Line protocol in halves."""
+"""Line protocol in halves, and forms."""
+
+import urllib.parse
 
 import pytest
 
@@ -37,3 +39,15 @@ LONG = b"a" * 100 + b"\n"
 )
 def test_halves(lines, first):
     assert api.halves(lines) == (first, lines[len(first) :])
+
+
+@pytest.mark.parametrize(
+    "text", ["", ";", 'SELECT "a" WHERE b = 1;SELECT 2', "é & + % #;\n=?;;"]
+)
+def test_forms_are_quoted(text):
+    form = {"q": text, "org": "a & b;c"}
+    body = api.encode(form).decode("ascii")
+    # Go refuses them, Python does not.
+    assert ";" not in body
+    found = urllib.parse.parse_qs(body, keep_blank_values=True)
+    assert found == {name: [value] for name, value in form.items()}
