@@ -178,9 +178,9 @@ def anything(metrics: Iterable[uuid.UUID]) -> str:
 
 
 def newest_of(fields: Iterable[str]) -> str:
-    """The newest value of each of these fields: a row, after a time."""
-    columns = ", ".join(f"last({identifier(name)})" for name in fields)
-    return f'SELECT {columns} FROM "{WATERMARKS}"'
+    """The newest watermark: a row with its time and these fields."""
+    columns = ", ".join(map(identifier, fields))
+    return f'SELECT {columns} FROM "{WATERMARKS}" ORDER BY time DESC LIMIT 1'
 
 
 def delete(metrics: Iterable[uuid.UUID]) -> str:
