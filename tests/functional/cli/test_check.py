@@ -12,6 +12,7 @@
 """gnocchi-influxdb check, as a monitoring system runs it."""
 
 import json
+import re
 import time
 
 import pytest
@@ -360,7 +361,8 @@ def test_database_that_dies(used):
     assert "send Gnocchi a measure" not in str(found)
 
 
-def test_server_that_dies_meanwhile(used, between):
+@pytest.mark.parametrize("what", ["buckets", "write"])
+def test_server_that_dies_meanwhile(used, between, what):
     """It is said once, whatever the number of buckets."""
     for number in range(7):
         used.policy(f"more{number}", (60, 60))
@@ -368,8 +370,8 @@ def test_server_that_dies_meanwhile(used, between):
     def before(request):
         return (
             proxy.answer("503 Service Unavailable", b"")
-            if "buckets" in request.path or "more" in request.path
-            else request
+            if what in request.path or "more" in request.path
+            else None
         )
 
     between.before = before
@@ -410,6 +412,8 @@ def test_for_nagios(used):
     assert values["metrics"] == "1"
     assert values["latency"].endswith("s;1")
     assert values["clock"].endswith("s;2;60")
+    # No digits that mean nothing.
+    assert not re.search(r"\.\d{7}", numbers)
 
     id_, _, shards = bucket(used.server, used.prefix + "low")
     change_bucket(used.server, id_, 7 * DAY, shards)

@@ -22,7 +22,13 @@ import numpy
 import pytest
 from gnocchi import archive_policy
 
-from gnocchi_influxdb.cli.migrate import coverage, source, transfer
+from gnocchi_influxdb.cli.migrate import (
+    coverage,
+    history,
+    source,
+    transfer,
+    verify,
+)
 from gnocchi_influxdb.downsampling.downsampler import Downsampler
 from tests.support import proxy
 from tests.support.by_hand import (
@@ -486,6 +492,60 @@ def test_verify_in_use(gnocchi):
     windows = compared(json.loads(out))
     assert all(c["wrong"] == 0 for c in windows.values())
     assert windows[1, "mean"]["equal"] > 1000
+
+
+def a_verifier(gnocchi):
+    """What compares, and what it asks for the oldest of a bucket."""
+    origin = source.Source(gnocchi.conf, "file")
+    conf = gnocchi.conf.storage
+    buckets = gnocchi.storage("influxdb").buckets
+    moving = transfer.Transfer(origin, buckets, conf, False)
+    return verify.Verifier(origin, moving, conf), moving
+
+
+@pytest.mark.parametrize(("bad", "wrong"), [(1, 0), (2, 1)])
+def test_what_differs_is_read_again(gnocchi, monkeypatch, bad, wrong):
+    """Before it is called wrong: Gnocchi is in use."""
+    metric = gnocchi.metric("low")
+    now = hours_ago(1)
+    points = series(now - DAY, now, 100 * NS, numpy.random.default_rng(3))
+    fill(gnocchi, [metric], points)
+    assert migrate(gnocchi)[0] == 0
+    verifier, _ = a_verifier(gnocchi)
+    read = verifier._target.reader.read
+    times = 0
+
+    def without_one(wanted, span):
+        nonlocal times
+        found = read(wanted, span)
+        times += 1
+        if times <= bad:
+            for one in found[metric].values():
+                one.ts = numpy.delete(one.ts, 3)
+        return found
+
+    monkeypatch.setattr(verifier._target.reader, "read", without_one)
+    result = verifier.compare(metric, history.Note(1, recent(), False))
+    assert times == 2
+    assert {c.wrong for c in result.values()} == {wrong}
+
+
+def test_what_the_later_answer_has_cut(gnocchi, monkeypatch):
+    """A measure has come since Gnocchi's own answer."""
+    metric = gnocchi.metric("low")
+    end = recent(20 * 60)
+    points = series(
+        end - 31 * HOUR, end, 100 * NS, numpy.random.default_rng(3)
+    )
+    fill(gnocchi, [metric], points)
+    migrate(gnocchi)
+    influxdb = gnocchi.storage("influxdb")
+    write(influxdb, {metric: {recent(1): 1.0}}, gnocchi.indexer)
+    verifier, moving = a_verifier(gnocchi)
+    monkeypatch.setattr(moving, "oldest", lambda target: 0)
+    result = verifier.compare(metric, history.Note(1, recent(), False))
+    assert {c.wrong for c in result.values()} == {0}
+    assert all(350 <= c.windows < 360 for c in result.values())
 
 
 def test_without_downsampling(gnocchi):

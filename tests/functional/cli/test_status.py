@@ -226,6 +226,29 @@ def test_token_that_may_not_read(gnocchi, driver, command, rights):
     assert "Traceback" not in err
 
 
+@pytest.mark.only_2x("rights are of databases on 1.x: see test_version1")
+@pytest.mark.parametrize("command", ["status", "prune"])
+def test_token_that_may_not_read_one_bucket(gnocchi, driver, command):
+    fill(gnocchi, driver, 1, {recent(60): 1})
+    write(driver, {gnocchi.metric("empty"): {recent(5): 1}}, gnocchi.indexer)
+    ids = [
+        bucket(gnocchi.server, gnocchi.prefix + name)[0]
+        for name in ("empty", "low")
+    ]
+    rights = [("read", "buckets", ids[0])]
+    rights += [("write", "buckets", id_) for id_ in ids]
+    conf = gnocchi.write_configuration(
+        gnocchi.directory / "token.conf",
+        influxdb_token=make_token(gnocchi.server, *rights),
+    )
+
+    status, out, err = gnocchi.run(command, conf=conf)
+
+    assert (status, out) == (2, "")
+    assert f"may not read bucket '{gnocchi.prefix}low'" in err
+    assert "influx auth create --org" in err
+
+
 # prune -----------------------------------------------------------------
 
 
@@ -317,8 +340,9 @@ def test_prune_dry_run(gnocchi, driver):
         1,
         {"removed": 0, "left": 1, "expiring": 0},
     )
-    _, out, _ = gnocchi.run("prune", "--dry-run")
+    _, out, err = gnocchi.run("prune", "--dry-run")
     assert out == "1 orphan series are there; nothing was removed.\n"
+    assert f"{metric.id} for one, beside 1 of metrics." in err
     assert stored(gnocchi.server, gnocchi.prefix + "low", metric)
 
 

@@ -85,7 +85,8 @@ def shell(tmp_path, clone, programs):
     }
     environment |= {
         "HOME": str(tmp_path),
-        # influx asks the system for the home directory, not HOME.
+        # Instead of ~/.influxdbv2/configs: influx asks the system for the
+        # home directory, not HOME.
         "INFLUX_CONFIGS_PATH": str(tmp_path / "influx"),
         "PATH": os.pathsep.join([str(programs), *path]),
         "NO_PROXY": "127.0.0.1,localhost",
@@ -144,6 +145,11 @@ def test_quick_start(shell, tmp_path, new_influxd, indexer_url):
             shown = without_time(block.text)
             assert without_time(said[-1])[-len(shown) :] == shown
     everything = "\n".join(said)
+    # The operator's token, where the page says that it is.
+    assert "``~/.influxdbv2/configs``" in page
+    operators = _TOKEN.search((tmp_path / "influx").read_text())[0]
+    assert operators != token
+    assert operators not in everything
     assert "FAIL" not in everything
     assert "WARN" not in everything
     for name in ("api", "metricd"):

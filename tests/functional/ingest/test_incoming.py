@@ -768,6 +768,61 @@ def test_writes_that_hang_hold_up_one_thread(make_cloud, between, monkeypatch):
     assert list(cloud.values(m).values()) == [[float(i) for i in range(9)]]
 
 
+@pytest.mark.parametrize(
+    "status", ["413 Request Entity Too Large", "503 Service Unavailable"]
+)
+def test_failed_writes_pause_no_read(make_cloud, between, monkeypatch, status):
+    cloud = make_cloud(influxdb_url=between.url, influxdb_max_retries=0)
+    m = cloud.metric("high")
+    cloud.incoming.add_measures(m.id, [measure(0.0)])
+    for kind in direct_write.PostWriter, direct_write.QueueWriter:
+        guard = cloud.incoming._of_process(kind).breakers.server
+        monkeypatch.setattr(guard, "_shortest", 3600.0)
+        monkeypatch.setattr(guard, "_longest", 3600.0)
+    between.before = lambda request: (
+        proxy.answer(status)
+        if request.path.startswith(by_hand.WRITES) and request.body
+        else None
+    )
+    for i in range(1, 4):
+        cloud.incoming.add_measures(m.id, [measure(float(i), i)])
+        assert list(cloud.values(m).values()) == [[0.0]]
+    with pytest.raises(storage.StorageError):
+        cloud.metricd()
+    assert list(cloud.values(m).values()) == [[0.0]]
+    assert cloud.waiting() == 3
+
+
+def test_metricd_asks_a_server_that_is_away_once(
+    make_cloud, between, monkeypatch
+):
+    """Not again for each sack."""
+    cloud = make_cloud(influxdb_url=between.url, influxdb_max_retries=0)
+    metrics = [cloud.metric("high") for _ in range(20)]
+    queue(cloud, metrics[0], measure(0.0))
+    cloud.metricd()
+    for m in metrics:
+        queue(cloud, m, measure(1.0))
+    assert len({cloud.incoming.sack_for_metric(m.id) for m in metrics}) > 1
+    guard = cloud.incoming._of_process(direct_write.QueueWriter).breakers
+    monkeypatch.setattr(guard.server, "_shortest", 3600.0)
+    monkeypatch.setattr(guard.server, "_longest", 3600.0)
+    before = len(between.paths(by_hand.WRITES))
+    between.before = lambda _: proxy.answer("503 Service Unavailable")
+    for _ in range(3):
+        for sack in cloud.incoming.iter_sacks():
+            with contextlib.suppress(storage.StorageError):
+                cloud.chef.process_new_measures_for_sack(
+                    sack, blocking=True, sync=True
+                )
+    assert len(between.paths(by_hand.WRITES)) == before + 1
+    assert cloud.waiting() == 20
+    between.before = None
+    guard.server._retry_at = 0.0
+    cloud.metricd()
+    assert cloud.waiting() == 0
+
+
 def test_a_post_of_nothing_says_nothing(make_cloud, logged):
     cloud = make_cloud()
     m = cloud.metric()

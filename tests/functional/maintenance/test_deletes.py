@@ -175,6 +175,32 @@ def test_indexer_fails(cloud, influxdb, between, logged, monkeypatch):
     assert any("no database" in text for text in logged.warnings())
 
 
+def test_a_server_that_is_away_is_asked_once(
+    cloud, influxdb, between, logged, monkeypatch
+):
+    """Not again for each metric, and it is said once."""
+    metrics = cloud.metrics(20)
+    write(cloud.storage, point(metrics), cloud.index)
+    cloud.mark_deleted(metrics)
+    guard = cloud.chef.storage._deletes.server
+    monkeypatch.setattr(guard, "_shortest", 3600.0)
+    monkeypatch.setattr(guard, "_longest", 3600.0)
+    between.before = lambda _: proxy.answer("503 Service Unavailable")
+    before = len(between.requests)
+    cloud.chef.expunge_metrics(10000)
+    # With their repetitions, but not as often as there are metrics.
+    assert 1 <= len(between.requests) - before < 20
+    told = [text for text in logged.warnings() if "trying again" not in text]
+    assert len(told) == 1
+    assert told[0].startswith("Points of deleted metrics stay until")
+    assert len(cloud.index.list_metrics(status="delete")) == 20
+    between.before = None
+    guard._retry_at = 0.0
+    cloud.chef.expunge_metrics(10000)
+    assert cloud.index.list_metrics(status="delete") == []
+    assert logged.warnings()[-1].startswith("InfluxDB deletes points again")
+
+
 @pytest.mark.only_2x("1.x always has InfluxQL")
 def test_no_influxql(cloud, influxdb, between):
     """By /api/v2/delete, which takes one metric at a time."""
