@@ -30,7 +30,7 @@ _CURES = {
     "indexer": "see [indexer] url, and whether the database runs",
     "metricd": "see [DEFAULT] coordination_url, and whether that service runs",
     "queue": "see [incoming] in gnocchi.conf, whether that service runs, and"
-    " run this as Gnocchi's user",
+    " whether gnocchi-upgrade was run; run this as Gnocchi's user",
 }
 
 
@@ -117,7 +117,7 @@ class _Check:
 
         def metricd() -> Findings:
             nonlocal number
-            number = queue_checks.workers(conf)
+            number = queue_checks.in_time(lambda: queue_checks.workers(conf))
             self._knows_metricd = number is not None
             yield from queue_checks.metricd(number)
 

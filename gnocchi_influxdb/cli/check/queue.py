@@ -17,10 +17,11 @@ Each function yields findings, and raises if it can't find out.
 import calendar
 import contextlib
 import re
+import threading
 import time
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import tooz
 from gnocchi import incoming
@@ -57,6 +58,41 @@ _READ = 500
 
 # How gnocchi.incoming.file names a file: when it was written, in UTC.
 _STAMP = re.compile(r"_(\d{8}_\d\d:\d\d:\d\d)$")
+
+# Why Gnocchi finds no number of sacks in a queue that is there: no file, and
+# nothing that is a number. Whatever else it hides is a queue that is away.
+_NOT_READY = (FileNotFoundError, KeyError, TypeError)
+
+# Seconds to wait for a coordinator, or for the first answer of a queue:
+# redis-py tries again for a minute.
+_PATIENCE = 10.0
+
+_T = TypeVar("_T")
+
+
+def in_time(ask: Callable[[], _T]) -> _T:
+    """The answer of a service, if it comes before a monitoring system leaves.
+
+    :raises TimeoutError: it does not.
+    """
+    found: list[_T] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(ask())
+        except Exception as e:
+            # It is raised where somebody sees it.
+            failed.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError(f"there is no answer within {_PATIENCE:g} s")
+    return found[0]
 
 
 def open_queue(conf: Any) -> Any:
@@ -161,8 +197,12 @@ def queue(waiting: Any, number: int | None) -> Findings:
     :param number: of gnocchi-metricd's workers, None if that is not known.
     """
     try:
+        in_time(lambda: waiting.NUM_SACKS)
         report = waiting.measures_report(details=True)
-    except incoming.SackDetectionError:
+    except incoming.SackDetectionError as e:
+        (cause,) = e.args
+        if not isinstance(cause, _NOT_READY):
+            raise cause from None
         yield Finding(
             Level.FAIL,
             "queue",

@@ -11,6 +11,7 @@
 # under the License.
 """gnocchi-influxdb check: the queue, and whether somebody works it off."""
 
+import socket
 import time
 
 import pytest
@@ -197,6 +198,28 @@ def test_a_coordinator_that_is_away(gnocchi):
 
     assert (status, one["level"]) == (2, "FAIL")
     assert "coordination_url" in one["cure"]
+    # redis-py would try again for a minute.
+    assert one["text"] == "there is no answer within 10 s"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_queue_that_is_away(gnocchi, hangs):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1] if hangs else 1
+        conf = gnocchi.write_configuration(gnocchi.directory / "away.conf")
+        conf.write_text(
+            f"{conf.read_text()}[incoming]\ninfluxdb_queue_driver = redis\n"
+            f"redis_url = redis://127.0.0.1:{port}\n"
+        )
+
+        status, one = check(gnocchi, "queue", conf)
+
+    assert (status, one["level"]) == (2, "FAIL")
+    assert one["cure"].startswith("see [incoming] in gnocchi.conf")
+    if hangs:
+        assert one["text"] == "there is no answer within 10 s"
+    else:
+        assert "refused" in one["text"]
 
 
 def test_a_queue_in_redis(gnocchi, tmp_path):
