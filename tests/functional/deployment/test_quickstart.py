@@ -119,6 +119,8 @@ def elsewhere(page, tmp_path, server, indexer_url):
 
 def test_quick_start(shell, tmp_path, new_influxd, indexer_url):
     page = elsewhere(PAGE.read_text(), tmp_path, new_influxd, indexer_url)
+    # `shell` has it elsewhere.
+    assert "``~/.influxdbv2/configs``" in page
     blocks = quickstart.blocks(page)
     left_out = [block for block in blocks if block.left_out]
     assert [block.left_out for block in left_out] == LEFT_OUT
@@ -146,7 +148,6 @@ def test_quick_start(shell, tmp_path, new_influxd, indexer_url):
             assert without_time(said[-1])[-len(shown) :] == shown
     everything = "\n".join(said)
     # The operator's token, where the page says that it is.
-    assert "``~/.influxdbv2/configs``" in page
     operators = _TOKEN.search((tmp_path / "influx").read_text())[0]
     assert operators != token
     assert operators not in everything
