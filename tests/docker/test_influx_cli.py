@@ -28,6 +28,7 @@ NAME = "gnocchi-influxdb-test"
 @pytest.fixture
 def make_image(monkeypatch, tmp_path):
     """Makes the image that `influx` is taken from."""
+    made = set()
 
     def make(**files):
         archive = tmp_path / "image.tar"
@@ -36,9 +37,11 @@ def make_image(monkeypatch, tmp_path):
                 member = tarfile.TarInfo(f"usr/local/bin/{name}")
                 member.size, member.mode = len(content), 0o755
                 tar.addfile(member, io.BytesIO(content))
-        docker.run(
-            *("import", "--change", 'CMD ["influxd"]'),
-            *("--change", "VOLUME /var/lib/influxdb2", str(archive), NAME),
+        made.add(
+            docker.run(
+                *("import", "--change", 'CMD ["influxd"]'),
+                *("--change", "VOLUME /var/lib/influxdb2", str(archive), NAME),
+            )
         )
 
     monkeypatch.setattr(docker, "IMAGE", NAME)
@@ -48,7 +51,7 @@ def make_image(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(client))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield make
-    docker.run("image", "rm", "--force", NAME)
+    docker.run("image", "rm", "--force", *made)
 
 
 def everything():
