@@ -87,7 +87,8 @@ class Project:
 
     def up(self, *arguments):
         """As `up --detach --wait`, which 1.29 does not know."""
-        self("up", "--detach", *arguments)
+        wait = ["--wait"] if "--wait" in self("up", "--help") else []
+        self("up", "--detach", *wait, *arguments)
         end = time.monotonic() + SOON
         while {"starting", "unhealthy"}.intersection(self._health()):
             assert time.monotonic() < end, self("logs", "--tail=30")
