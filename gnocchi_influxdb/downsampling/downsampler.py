@@ -172,13 +172,7 @@ class Downsampler:
         :return: whether there were any.
         """
         every = one.target.every
-        marks = self._source.marks(one.target.name, mark.pending_since)
-        metrics: dict[int, set[uuid.UUID]] = {}
-        for metric, of_metric in marks.items():
-            for start in watermark.marked(of_metric, every).tolist():
-                # A measure counts for the rate of the next window, too.
-                for late in {start, start + one.reach}:
-                    metrics.setdefault(late, set()).add(metric)
+        metrics = self._marked(one, mark)
         oldest = one.oldest_whole()
         due = [late for late in sorted(metrics) if oldest <= late < mark.until]
         for start, stop in _runs(due, every):
@@ -195,6 +189,25 @@ class Downsampler:
             ):
                 self._store(one, rows, start)
         return bool(metrics)
+
+    def _marked(
+        self, one: "_Definition", mark: Watermark
+    ) -> dict[int, set[uuid.UUID]]:
+        """Metrics with late measures by the start of a window, ns.
+
+        More than `_MANY` are not all there.
+        """
+        metrics: dict[int, set[uuid.UUID]] = {}
+        for marks in self._source.marks(one.target.name, mark.pending_since):
+            for metric, of_metric in marks.items():
+                starts = watermark.marked(of_metric, one.target.every)
+                for start in starts.tolist():
+                    # A measure counts for the rate of the next window, too.
+                    for late in {start, start + one.reach}:
+                        some = metrics.setdefault(late, set())
+                        if len(some) <= _MANY:
+                            some.add(metric)
+        return metrics
 
     def _compute_last(
         self, one: "_Definition", mark: Watermark

@@ -34,6 +34,9 @@ from gnocchi_influxdb.wire import (
 # it sends the first one.
 _IN_FLUX = 500000
 _IN_INFLUXQL = 100000
+# Marks that are read at once, about. Each may be of another metric, which
+# takes some hundred bytes; all of a million metrics took 2 GB.
+_MARKS = 100000
 
 _HEX = "0123456789abcdef"
 
@@ -61,18 +64,10 @@ class PointSource:
 
         It takes a tenth of the time of reading them.
         """
-        try:
-            rows = influxql_rows.rows(
-                self._client.influxql(bucket, influxql.count(start, stop))
-            )
-        except (
-            exceptions.BucketNotFoundError,
-            exceptions.ConfigurationError,
-        ):
-            # Only Flux can be asked, which does not count sooner than it
-            # reads: so much that it is a window at a time.
-            return self.most
-        return int(rows[0][1]) if rows else 0
+        number = self._count(bucket, influxql.count(start, stop))
+        # Only Flux can be asked, which does not count sooner than it reads: so
+        # much that it is a window at a time.
+        return self.most if number is None else number
 
     def read(
         self, bucket: str, start: int, stop: int, number: int
@@ -141,12 +136,26 @@ class PointSource:
                 flux.points(bucket, ids, start, stop, schema.AGGREGATES, field)
             )
 
-    def marks(self, bucket: str, since: int) -> Rows:
-        """Marks of late measures since a time (ns), by metric."""
-        if self._in_flux:
-            return self._stream(flux.marks_of_all(bucket, since))
-        statement = influxql.marks_of_all(since)
-        return self._select(bucket, statement, influxql.MARK)
+    def marks(self, bucket: str, since: int) -> Iterator[Rows]:
+        """Marks of late measures since a time (ns), by metric, in parts."""
+        number = self._count(bucket, influxql.count_marks(since)) or 0
+        for part in parts(-(-number // _MARKS)):
+            if self._in_flux:
+                yield self._stream(flux.marks_of_all(bucket, since, part))
+            else:
+                statement = influxql.marks_of_all(since, part)
+                yield self._select(bucket, statement, influxql.MARK)
+
+    def _count(self, bucket: str, statement: str) -> int | None:
+        """The number that a statement answers, None: ask Flux instead."""
+        try:
+            rows = influxql_rows.rows(self._client.influxql(bucket, statement))
+        except (
+            exceptions.BucketNotFoundError,
+            exceptions.ConfigurationError,
+        ):
+            return None
+        return int(rows[0][1]) if rows else 0
 
     def _can_flux(self, bucket: str) -> bool:
         return self._in_flux and not self._conflicts.other_types(bucket)

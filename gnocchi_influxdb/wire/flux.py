@@ -36,7 +36,6 @@ from gnocchi_influxdb.schema import (
     MAX_TIME,
     MEASUREMENT,
     TAG,
-    UUID_PATTERN,
     WATERMARKS,
     WINDOW_FUNCTIONS,
 )
@@ -128,11 +127,14 @@ def points_of_all(bucket: str, start: int, stop: int, part: str) -> str:
     )
 
 
-def marks_of_all(bucket: str, since: int) -> str:
-    """Marks of late measures since a time, ns."""
+def marks_of_all(bucket: str, since: int, part: str) -> str:
+    """Marks of late measures since a time, ns.
+
+    :param part: as for `points_of_all`.
+    """
     return (
         _selected(bucket, since, None, MARKS, MARK)
-        + f" and r.{TAG} =~ /{UUID_PATTERN}/)"
+        + f" and r.{TAG} =~ /{part}/)"
         + _TAIL
     )
 

@@ -135,6 +135,13 @@ def count(start: int, stop: int) -> str:
     )
 
 
+def count_marks(since: int) -> str:
+    """How many marks there are since a time (ns): a row, or none."""
+    return (
+        f'SELECT count("{MARK}") FROM "{MARKS}" WHERE {_within(since, None)}'
+    )
+
+
 def points_of_all(start: int, stop: int, part: str) -> str:
     """The points of all metrics whose ids match, in the column `FIELD`.
 
@@ -148,11 +155,14 @@ def points_of_all(start: int, stop: int, part: str) -> str:
     )
 
 
-def marks_of_all(since: int) -> str:
-    """Marks of late measures since a time (ns), in the column `MARK`."""
+def marks_of_all(since: int, part: str = UUID_PATTERN) -> str:
+    """Marks of late measures since a time (ns), in the column `MARK`.
+
+    :param part: as for `points_of_all`.
+    """
     return (
         f'SELECT "{MARK}" FROM "{MARKS}"'
-        f" WHERE {TAG} =~ /{UUID_PATTERN}/ AND {_within(since, None)}"
+        f" WHERE {TAG} =~ /{part}/ AND {_within(since, None)}"
         f' GROUP BY "{TAG}"'
     )
 

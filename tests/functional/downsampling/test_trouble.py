@@ -21,6 +21,7 @@ import time
 import pytest
 
 from gnocchi_influxdb import exceptions, schema
+from gnocchi_influxdb.downsampling import downsampler, source
 from gnocchi_influxdb.wire import influxql
 from gnocchi_influxdb.write import delivery
 from tests.functional.downsampling import passes
@@ -76,6 +77,26 @@ def test_a_long_timeout_makes_no_present_measure_late(
     (target, _) = driver.buckets.downsampled(A_POLICY)
     body = driver.client.influxql(target.name, influxql.marks_of_all(0))
     assert (str(one.id).encode() in body) == late
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_late_measures_of_many_metrics(
+    driver, model, run, indexer_driver, monkeypatch, at_once
+):
+    """Their marks come in parts, and of too many metrics all are read."""
+    monkeypatch.setattr(source, "_MARKS", at_once)
+    monkeypatch.setattr(downsampler, "_MANY", 2 * at_once)
+    some = [metric(A_POLICY) for _ in range(7)]
+    start = now() - 5 * HOUR * NS
+    write(driver, {m: minutes(start, 60) for m in some}, indexer_driver)
+    run(A_POLICY)
+    late = {m: {start + i * NS: 50.0 + i} for i, m in enumerate(some, 1)}
+    write(driver, late, indexer_driver)
+    run(A_POLICY)
+    (target, _) = driver.buckets.downsampled(A_POLICY)
+    # Nobody has to look for pending windows.
+    delete(driver, target.name, now() + DAY * NS, schema.MARKS)
+    assert_each(driver, model, some)
 
 
 # Points expire -------------------------------------------------------------
