@@ -19,7 +19,6 @@ import pytest
 from servers import api
 
 from gnocchi_influxdb.buckets.policy import Lengthened
-from gnocchi_influxdb.schema import HEALTH
 from tests.support import proxy
 from tests.support.by_hand import (
     bucket,
@@ -638,37 +637,6 @@ def test_metricd_does_not_downsample(used):
     (one,) = of(found, "downsampling")
     assert one["level"] == "WARN"
     assert one["cure"].endswith("downsample --forever")
-
-
-@pytest.mark.parametrize(
-    ("api", "metricd", "expected"),
-    [
-        # Seconds ago; gnocchi-metricd may have begun less than a minute ago.
-        ((50,), (), None),
-        ((110, 50), (), None),
-        ((50,), (86400,), None),
-        ((170, 110, 50), (), "WARN"),
-        ((500, 440), (), None),
-        ((500, 170, 110, 50), (440,), "WARN"),
-        ((500, 170, 110, 50), (280,), "OK"),
-    ],
-)
-def test_metricd_is_seen(used, api, metricd, expected):
-    name = f"{used.prefix}@health"
-    make_bucket(used.server, name, 7 * DAY, DAY)
-    for process, ages in ("api", api), ("metricd", metricd):
-        for age in ages:
-            write_lines(
-                used.server,
-                name,
-                f"{HEALTH},process={process} pid=1 {recent(age)}\n",
-            )
-    _, found = used.json("check")
-    assert [line["level"] for line in of(found, "metricd")] == (
-        [expected] if expected else []
-    )
-    for line in of(found, "metricd"):
-        assert expected == "OK" or "no gnocchi-metricd" in line["text"]
 
 
 @pytest.fixture
