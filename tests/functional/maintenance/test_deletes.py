@@ -87,43 +87,49 @@ def test_crash_before_gnocchi_forgets(cloud, influxdb, monkeypatch):
         assert stored(influxdb, cloud.bucket(m), m) == {}
 
 
+def later(monkeypatch, seconds):
+    """Set this process' clock on."""
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + seconds)
+
+
 def test_writer_comes_between(cloud, influxdb, monkeypatch):
-    """It saw the metric alive; its points came after the first DELETE."""
-    monkeypatch.setattr(deletes, "_CHECK_AGAIN", 0)
-    metrics = cloud.metrics(3)
+    """It saw the metrics alive; its points came after the DELETE."""
+    metrics = cloud.metrics(42)
     write(cloud.storage, point(metrics), cloud.index)
-    cloud.mark_deleted(metrics)
+    *doomed, last = metrics
+    cloud.mark_deleted(doomed)
     driver = InfluxDBStorage(cloud.conf.storage)
-    driver._delete_metric(metrics[0])
+    driver._delete_metric(doomed[0])
+    for m in doomed:
+        assert stored(influxdb, cloud.bucket(m), m) == {}
+    write(driver, point([doomed[0], doomed[20]]), cloud.index)
+    for m in doomed[1:]:
+        driver._delete_metric(m)
+    for m in doomed:
+        cloud.index.expunge_metric(m.id)
+    later(monkeypatch, 61)
+    cloud.mark_deleted([last])
+    driver._delete_metric(last)
     for m in metrics:
         assert stored(influxdb, cloud.bucket(m), m) == {}
-    write(driver, point(metrics[1:2]), cloud.index)
-    for m in metrics[1:]:
-        driver._delete_metric(m)
-        assert stored(influxdb, cloud.bucket(m), m) == {}
 
 
-@pytest.mark.parametrize("after", [0, 11])
-def test_metrics_are_looked_for_together(
-    cloud, influxdb, between, monkeypatch, after
-):
-    """What was left since is gone, with a request for many metrics."""
+@pytest.mark.parametrize("after", [50, 61])
+def test_metrics_are_looked_for_together(cloud, between, monkeypatch, after):
+    """With a request for many of them, once."""
     metrics = cloud.metrics(40)
     write(cloud.storage, point(metrics), cloud.index)
     cloud.mark_deleted(metrics)
     driver = InfluxDBStorage(cloud.conf.storage)
     driver._delete_metric(metrics[0])
-    write(driver, point(metrics[20:22]), cloud.index)
-    now = time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: now() + after)
+    later(monkeypatch, after)
     del between.requests[:]
     for m in metrics[1:]:
         driver._delete_metric(m)
-    # A look, a DELETE, and a look again.
-    assert len(between.requests) == (3 if after else 0)
-    for m in metrics:
-        kept = after == 0 and m in metrics[20:22]
-        assert bool(stored(influxdb, cloud.bucket(m), m)) == kept
+    asked = [request.path for request in between.requests]
+    # Points and windows.
+    assert asked.count("/query") == (2 if after > 60 else 0)
 
 
 def test_points_come_back(cloud, influxdb, between, monkeypatch):
@@ -202,7 +208,7 @@ def test_a_server_that_is_away_is_asked_once(
 
 
 @pytest.mark.only_2x("1.x always has InfluxQL")
-def test_no_influxql(cloud, influxdb, between):
+def test_no_influxql(cloud, influxdb, between, monkeypatch):
     """By /api/v2/delete, which takes one metric at a time."""
     metrics = cloud.metrics(3)
     write(cloud.storage, point(metrics), cloud.index)
@@ -212,6 +218,10 @@ def test_no_influxql(cloud, influxdb, between):
         if request.path == "/query"
         else None
     )
+    cloud.chef.expunge_metrics(10000, sync=True)
+    # Nobody can be asked what is left of them.
+    later(monkeypatch, 61)
+    cloud.mark_deleted(cloud.metrics(1))
     cloud.chef.expunge_metrics(10000, sync=True)
     assert cloud.index.list_metrics(status="delete") == []
     for m in metrics:
@@ -330,19 +340,23 @@ def test_a_bucket_that_is_absent_is_not_asked_for_again(
 
 def test_windows_that_came_after_the_delete(downsampled, monkeypatch):
     """They were being computed while their metric was deleted."""
-    monkeypatch.setattr(deletes, "_CHECK_AGAIN", 0)
-    metrics = fill(downsampled, 2)
-    downsampled.mark_deleted(metrics)
+    metrics = fill(downsampled, 3)
+    downsampled.mark_deleted(metrics[:2])
     driver = InfluxDBStorage(downsampled.conf.storage)
     driver._delete_metric(metrics[0])
-    assert left(downsampled, metrics) == []
+    assert left(downsampled, metrics[:2]) == []
     target = driver.buckets.downsampled(metrics[0].archive_policy)[0]
     driver.client.write(
         target.name,
         f"aggregate,metric={metrics[1].id} max=2 {recent(7200)}".encode(),
     )
-    assert left(downsampled, metrics) == [target.name]
+    assert left(downsampled, metrics[:2]) == [target.name]
     driver._delete_metric(metrics[1])
+    for m in metrics[:2]:
+        downsampled.index.expunge_metric(m.id)
+    later(monkeypatch, 61)
+    downsampled.mark_deleted(metrics[2:])
+    driver._delete_metric(metrics[2])
     assert left(downsampled, metrics) == []
 
 
