@@ -438,7 +438,7 @@ def test_foreign_watermark(driver, model, metrics, influxdb, kind):
 
 def test_marks_outlast_a_slow_server(make_driver, influxdb, indexer_driver):
     """They say until when the measures have come, however long they took."""
-    timeout = 0.5
+    timeout = 2.0
     until, left = [], []
 
     def before(request):
