@@ -22,11 +22,10 @@ told::
 import argparse
 import concurrent.futures
 import contextlib
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -84,26 +83,29 @@ def _reads(one: growing.Installation, start: int) -> None:
 
 
 def _command(files: list[str], *arguments: str) -> None:
-    """Run gnocchi-influxdb, and tell its time, memory and last line."""
+    """Run gnocchi-influxdb, and tell its time and memory."""
     began = time.perf_counter()
     program = pathlib.Path(sys.executable).with_name("gnocchi-influxdb")
-    with subprocess.Popen(
-        [str(program), *files, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _pid, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    peak, processor = 0, 0.0
+    with tempfile.TemporaryFile("w+") as said:
+        process = psutil.Popen(
+            [str(program), *files, *arguments], stdout=said, stderr=said
+        )
+        # ru_maxrss would be this process' own, which has forked it.
+        while process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                peak = max(peak, process.memory_info().rss)
+                times = process.cpu_times()
+                processor = times.user + times.system
+            time.sleep(0.05)
+        said.seek(0)
+        _say(said.read())
     _told(
         " ".join(arguments),
         time.perf_counter() - began,
-        f"{used.ru_maxrss / 1024:.0f} MiB, processor"
-        f" {used.ru_utime + used.ru_stime:.0f} s, exit {process.returncode}",
+        f"{peak / 2**20:.0f} MiB, processor {processor:.0f} s, exit"
+        f" {process.returncode}",
     )
-    _say(said)
 
 
 def _delete(one: growing.Installation, number: int) -> None:
