@@ -124,7 +124,9 @@ def test_flux(cloud, influxdb, bucket_prefix, query):
         assert len(rows) == 1
     if f'metric == "{MEDIUM}"' in query:
         assert 3 <= len(rows) <= 6
-        assert all(row["mean"] < row["max"] for row in rows)
+        # The first and the last hour may have a single point.
+        assert all(row["mean"] < row["max"] for row in rows[1:-1])
+        assert all(row["mean"] <= row["max"] for row in rows)
     if '"downsampled"' in query:
         assert len(rows) == 1
     if "top(n: 10)" in query and "points" in query:
