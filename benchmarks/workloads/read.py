@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy
 
-from benchmarks.harness import measures, policies
+from benchmarks.harness import measures, policies, raw
 from benchmarks.harness.sizes import FULL, Sizes
 from benchmarks.harness.workload import LOWER, Outcome, Workload, milliseconds
 from benchmarks.workloads import history
@@ -31,7 +31,8 @@ def _read(
     number: int,
     sizes: Sizes,
 ) -> Outcome:
-    metrics = history.metrics(target, sizes)[: sizes.reads[rank]]
+    driver = target.driver if isinstance(target, raw.Raw) else target
+    metrics = history.metrics(driver, sizes)[: sizes.reads[rank]]
     wanted = {
         metric: [history.aggregations(metric, method, span)]
         for metric in metrics
@@ -40,10 +41,11 @@ def _read(
     stop = numpy.datetime64(measures.newest_time(), "s")
 
     def read() -> Any:
-        return target.storage.get_aggregated_measures(wanted, start, stop)
+        return driver.storage.get_aggregated_measures(wanted, start, stop)
 
     answer = measures.of_storage(read())
-    return Outcome(milliseconds(read, sizes), answer)
+    call = target.reads(read) if isinstance(target, raw.Raw) else read
+    return Outcome(milliseconds(call, sizes), answer)
 
 
 WORKLOADS = [
@@ -54,6 +56,7 @@ WORKLOADS = [
         "ms",
         LOWER,
         functools.partial(_read, span, method, rank),
+        floors=[raw.AT_ONCE],
     )
     for span in history.RANGES
     for method in policies.READ_METHODS

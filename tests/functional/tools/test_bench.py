@@ -84,6 +84,7 @@ def test_all_workloads(influxdb, indexer_url, names, tmp_path):
     }
     assert floors["polling-low"] == {"raw"}
     assert floors["backfill"] == _FLOORS
+    assert floors["read-month-mean-100"] == {"raw"}
 
     texts = {element.text for element in ElementTree.parse(drawing).iter()}
     assert texts >= found.keys()
