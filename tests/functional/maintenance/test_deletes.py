@@ -14,6 +14,7 @@
 import contextlib
 import time
 import urllib.parse
+import uuid
 
 import pytest
 from gnocchi import archive_policy, storage
@@ -64,6 +65,18 @@ def test_janitor(cloud, influxdb, between, monkeypatch):
         cloud.chef.expunge_metrics(10000, sync=True)
         assert stored(influxdb, cloud.bucket(m), m) == {}
     assert len(statements(between)) == 4 + 3
+
+
+def test_as_many_as_go_into_a_statement(cloud):
+    (one,) = cloud.metrics(1)
+    bucket = cloud.storage.buckets.ensure(one.archive_policy)
+    ids = [uuid.uuid4() for _ in range(deletes.METRICS_PER_DELETE + 2)]
+    lines = [f"measure,metric={id_} value=1 {recent(60)}" for id_ in ids]
+    client = cloud.storage.client
+    client.write(bucket, "\n".join(lines).encode())
+    *doomed, left, other = ids
+    deletes.by_influxql(client, bucket, doomed)
+    assert {*deletes.with_points(client, bucket, ids)} == {left, other}
 
 
 def test_crash_before_gnocchi_forgets(cloud, influxdb, monkeypatch):
