@@ -143,7 +143,7 @@ def test_filled_windows_stay_when_their_points_have_expired_too(
     driver = make_driver(influxdb_raw_slack=SLACK)
     driver.buckets.ensure(SHORT)
     monkeypatch.setattr(
-        driver.client.clock, "now_ns", lambda: now() + HOUR * NS
+        driver.client.clock, "now_ns", lambda: now() + 2 * HOUR * NS
     )
     write(driver, {one: {hour + 7: 1e6}}, indexer_driver)
     passes.run(driver, LONG)

@@ -364,12 +364,14 @@ def test_foreign_series(
 def test_foreign_mark(driver, influxdb, indexer_driver, run, logged):
     driver.buckets.ensure(A_POLICY)
     for target in driver.buckets.downsampled(A_POLICY):
-        by_hand.write_lines(
-            influxdb,
-            target.name,
-            f"{schema.MARKS},metric={metric(A_POLICY).id}"
-            f" {schema.MARK}=1i {now() + 100 * NS}\n",
-        )
+        # The driver's come some minutes later, maybe into another shard.
+        for later in 100, 400:
+            by_hand.write_lines(
+                influxdb,
+                target.name,
+                f"{schema.MARKS},metric={metric(A_POLICY).id}"
+                f" {schema.MARK}=1i {now() + later * NS}\n",
+            )
     late = {now() - 3 * HOUR * NS + 7: 1e4}
     one = metric(A_POLICY)
     for _ in range(2):
