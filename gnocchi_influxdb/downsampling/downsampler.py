@@ -119,16 +119,18 @@ class Downsampler:
     ) -> Iterator[tuple[int, int, int]]:
         """Ranges of whole windows with about as many points as are read.
 
-        :return: start and stop of each, ns, and how many points it has.
+        :return: start and stop of each, ns, and how many points are read for
+            it. Metrics that have been silent since have some, too.
         """
         every = one.target.every
         number = 1
         while start < stop:
+            first = max(start - one.reach, 0)
             end = min(start + number * every, stop)
-            points = self._source.count(one.source, start, end)
+            points = self._source.count(one.source, first, end)
             while points > self._source.most and end - start > every:
                 end = start + schema.ceil((end - start) // 2, every)
-                points = self._source.count(one.source, start, end)
+                points = self._source.count(one.source, first, end)
             number = (end - start) // every
             if 2 * points <= self._source.most:
                 number *= 2
@@ -140,11 +142,10 @@ class Downsampler:
     ) -> None:
         """Compute the windows of all metrics from `start` to before `stop`.
 
-        :param points: how many there are, about.
+        :param points: how many are read, about.
         """
         first = max(start - one.reach, 0)
-        number = points * (stop - first) // (stop - start)
-        for rows in self._source.read(one.source, first, stop, number):
+        for rows in self._source.read(one.source, first, stop, points):
             self._store(one, rows, start)
 
     def _store(self, one: "_Definition", rows: Rows, start: int) -> None:

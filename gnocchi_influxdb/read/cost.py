@@ -17,8 +17,7 @@ window of each metric, and compares each point with the ids of all metrics
 that are asked for. Points come out of the server in a third of the time of
 their windows, as long as there are about as many of them.
 
-Two figures stand elsewhere, since the floors below use them, too:
-`rates.DENSE`, and how InfluxQL groups the ids of metrics (`influxql`).
+A figure stands elsewhere, since the floors below use it, too: `rates.DENSE`.
 """
 
 import dataclasses

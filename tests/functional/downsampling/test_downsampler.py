@@ -13,6 +13,10 @@
 
 import random
 
+import pytest
+
+from gnocchi_influxdb.downsampling import source
+from tests.functional.downsampling import passes
 from tests.functional.downsampling.passes import DAY, HOUR, assert_each, now
 from tests.support.samples import NS, metric, policy, write
 
@@ -41,6 +45,40 @@ def test_answers_are_the_same(driver, model, run, indexer_driver):
     assert_each(driver, model, metrics)
     run(a_policy)
     assert_each(driver, model, metrics)
+
+
+@pytest.mark.parametrize("language", ["flux", "influxql"])
+def test_a_pass_reads_in_parts(
+    make_driver, model, influxdb, indexer_driver, monkeypatch, language
+):
+    """Also where nearly all metrics have been silent since an hour."""
+    if language == "flux" and influxdb.release == 1:
+        pytest.skip("no Flux")
+    monkeypatch.setattr(source, "_IN_FLUX", 300)
+    monkeypatch.setattr(source, "_IN_INFLUXQL", 300)
+    driver = make_driver(influxdb_query_language=language)
+    a_policy = policy((1440, 60), (48, HOUR))
+    metrics = [metric(a_policy) for _ in range(40)]
+    hour = now() // (HOUR * NS) * HOUR * NS - 3 * HOUR * NS
+    points = {
+        m: {hour + i * 60 * NS: random.uniform(-10, 10) for i in range(60)}
+        for m in metrics
+    }
+    points[metrics[0]][hour + HOUR * NS + 7] = 5.0
+    write(driver, points, indexer_driver)
+    read, sizes = source.PointSource.read, []
+
+    def counted(*asked):
+        for rows in read(*asked):
+            sizes.append(sum(map(len, rows.values())))
+            yield rows
+
+    monkeypatch.setattr(source.PointSource, "read", counted)
+    assert passes.run(driver, a_policy)
+    assert_each(driver, model, metrics)
+    assert sum(sizes) > 2400
+    # Ids are random.
+    assert max(sizes) < 1200
 
 
 def test_downsampled_from_the_first_measure_on(make_driver):
