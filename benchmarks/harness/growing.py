@@ -14,7 +14,6 @@
 import dataclasses
 import functools
 import json
-import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -94,7 +93,7 @@ class Installation:
         yield "  InfluxDB", lambda: self._write(self.raw)
         for number in 1, _READ:
             yield f"read {number}", functools.partial(self.read, number)
-            yield "  InfluxDB", functools.partial(self._select, number)
+            yield "  InfluxDB", functools.partial(self._ask, number)
         yield f"POST {_POSTED}", self._post
 
     def _write(self, driver: Any) -> Callable[[], Any]:
@@ -121,30 +120,10 @@ class Installation:
             wanted, first, last
         )
 
-    def _select(self, number: int) -> Callable[[], Any]:
-        start = _first_time()
-        text = ";".join(
-            f"SELECT value FROM measure WHERE metric = '{metric.id}'"
-            f" AND time >= {start}s AND time < {measures.newest_time()}s"
-            for metric in self.some(number)
-        )
-        return lambda: self._ask(text)
-
-    def _ask(self, text: str) -> None:
-        conf = self.target.conf.storage
-        bucket = self._storage.buckets.name(self.metrics[0].archive_policy)
-        reply = self._http.request(
-            "POST",
-            f"{conf.influxdb_url}/query",
-            headers={
-                "Authorization": f"Token {conf.influxdb_token}",
-                "Accept": "application/x-msgpack",
-                "Content-Type": "application/x-www-form-urlencoded",
-            },
-            body=urllib.parse.urlencode({"db": bucket, "q": text}),
-        )
-        if reply.status != 200:
-            raise RuntimeError(f"InfluxDB answered {reply.status}")
+    def _ask(self, number: int) -> Callable[[], Any]:
+        """What asks InfluxDB what the driver asks it in a read."""
+        asks: Callable[[], Any] = self.raw.reads(self.read(number))
+        return asks
 
     def _post(self) -> Callable[[], Any]:
         self.now += measures.STEP
