@@ -42,11 +42,25 @@ SLOW = (
     "health/test_processes.py",
     "ingest/test_outage.py",
 )
+# What treats InfluxDB as a process. The image has a 2.7.
+IN_DOCKER = (
+    "buckets",
+    "client/test_tls.py",
+    "deployment/test_backup.py",
+    "deployment/test_crash.py",
+    "write/test_writer.py",
+)
 WITHOUT_ARGUMENTS = {
     # What another 2.x would not change, and what takes long.
     "functional-2.7": tuple(
         f"--ignore=tests/functional/{name}"
-        for name in ("indexer", "tools", "cli/test_migrate.py", *SLOW)
+        for name in (
+            "indexer",
+            "tools",
+            "cli/test_migrate.py",
+            *SLOW,
+            *IN_DOCKER,
+        )
     ),
     "functional-1": tuple(
         f"--ignore=tests/functional/{name}" for name in SLOW
@@ -130,7 +144,7 @@ def _in_docker(given: Sequence[str]) -> bool:
             return True
         tests = given or (
             "tests/docker",
-            "tests/functional/deployment/test_crash.py",
+            *(f"tests/functional/{name}" for name in IN_DOCKER),
         )
         return (
             run(

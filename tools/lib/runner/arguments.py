@@ -26,7 +26,7 @@
               test ids; --storage file runs it on Gnocchi's own driver)
   functional-2.7
               functional on InfluxDB 2.7; without arguments, what InfluxDB has
-              a part in
+              a part in and `docker` does not run
   functional-1, upstream-1
               on InfluxDB 1.x, with urllib3 1.26 instead of the newest; of
               Gnocchi's suite, without arguments, what is about the storage
