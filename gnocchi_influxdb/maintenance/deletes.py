@@ -38,6 +38,7 @@ from gnocchi_influxdb import exceptions, schema
 from gnocchi_influxdb.buckets import manager
 from gnocchi_influxdb.buckets.visibility import is_absent, takes_writes
 from gnocchi_influxdb.client import client
+from gnocchi_influxdb.maintenance import portions
 from gnocchi_influxdb.wire import influxql, influxql_rows
 
 LOG = daiquiri.getLogger(__name__)
@@ -82,7 +83,7 @@ class Deleter:
         self._expire = expire
         # Whether what a bucket has expires, and when that was seen.
         self._expiring: dict[str, tuple[float, bool]] = {}
-        self._at_once = METRICS_PER_DELETE
+        self._portions = portions.Portions(METRICS_PER_DELETE)
         self._looked = -math.inf
         # By a policy's buckets, in the order in which they are to be deleted.
         self._waiting: dict[tuple[str, ...], dict[uuid.UUID, None]] = {}
@@ -107,20 +108,10 @@ class Deleter:
             self._done.discard(metric.id)
             return
         if metric.id not in self._waiting.get(buckets, ()):
-            self._look_ahead()
+            self._look_ahead(metric.id)
         waiting = self._waiting.get(buckets, {})
-        while True:
-            others = (id_ for id_ in waiting if id_ != metric.id)
-            ids = [metric.id, *itertools.islice(others, self._at_once - 1)]
-            try:
-                deleted = self._delete_in(buckets, ids)
-                break
-            except exceptions.UnavailableError:
-                if len(ids) == 1:
-                    raise
-                # So many may have taken too long.
-                self._at_once = max(len(ids) // 4, 1)
-        self._at_once = min(self._at_once * 2, METRICS_PER_DELETE)
+        ids = [metric.id, *(id_ for id_ in waiting if id_ != metric.id)]
+        deleted = self._portions.first(self._delete_in, buckets, ids)
         for id_ in deleted:
             waiting.pop(id_, None)
         self._done.update(deleted[1:])
@@ -147,8 +138,8 @@ class Deleter:
             self._expiring[bucket] = now, expires
         return expires
 
-    def _look_ahead(self) -> None:
-        """List the metrics that Gnocchi will ask for."""
+    def _look_ahead(self, asked: uuid.UUID) -> None:
+        """List the metrics that Gnocchi will ask for, as for this one."""
         now = time.monotonic()
         if now - self._looked < _LOOK_AGAIN:
             return
@@ -166,7 +157,9 @@ class Deleter:
             LOG.warning("Metrics are deleted one by one: %s", e)
         # Another janitor has expunged those that are not listed.
         self._done &= listed
-        if len(listed) > 1:  # It was worth it, so it may be again.
+        # It was worth it, so it may be again. If not, another janitor is
+        # faster, or Gnocchi takes more at a time: so it may be for each.
+        if asked in listed and len(listed) > 1:
             self._looked = -math.inf
 
     def _check(self, buckets: tuple[str, ...]) -> None:
@@ -175,16 +168,23 @@ class Deleter:
         before = time.monotonic() - _CHECK_AFTER
         some = itertools.islice(deleted.items(), METRICS_PER_DELETE)
         ids = [id_ for id_, at in some if at <= before]
+        while ids:
+            for id_ in self._portions.first(self._delete_left, buckets, ids):
+                del deleted[id_]
+            ids = [id_ for id_ in ids if id_ in deleted]
+
+    def _delete_left(
+        self, buckets: tuple[str, ...], ids: Sequence[uuid.UUID]
+    ) -> Sequence[uuid.UUID]:
         left: set[uuid.UUID] = set()
-        for bucket in self._present(buckets) if ids else ():
+        for bucket in self._present(buckets):
             with contextlib.suppress(
                 exceptions.BucketNotFoundError, exceptions.ConfigurationError
             ):
                 left.update(with_points(self._client, bucket, ids))
         if left:
             self._delete_in(buckets, [*left])
-        for id_ in ids:
-            del deleted[id_]
+        return ids
 
     def _delete_in(
         self, buckets: Sequence[str], metrics: Sequence[uuid.UUID]

@@ -273,6 +273,73 @@ def test_statements_that_take_too_long_become_smaller(
         assert stored(influxdb, cloud.bucket(m), m) == {}
 
 
+def test_another_janitor_is_faster(cloud, monkeypatch):
+    """What it has expunged is not listed again for each metric."""
+    metrics = cloud.metrics(30)
+    write(cloud.storage, point(metrics), cloud.index)
+    cloud.mark_deleted(metrics)
+    deleter = InfluxDBStorage(cloud.conf.storage)._deleter
+    to_delete, listed = deleter._to_delete, []
+
+    def counted(limit):
+        listed.append(limit)
+        return to_delete(limit)
+
+    monkeypatch.setattr(deleter, "_to_delete", counted)
+    for m in metrics[:10]:
+        cloud.index.expunge_metric(m.id)
+    for m, ahead in zip(metrics, metrics[10:], strict=False):
+        cloud.index.expunge_metric(ahead.id)
+        deleter.delete(m)
+    assert len(listed) == 1
+
+
+def test_gnocchi_takes_more_than_are_listed(cloud, monkeypatch):
+    """With [metricd] cleanup_batch_size."""
+    monkeypatch.setattr(deletes, "_LOOK_AHEAD", 5)
+    metrics = sorted(cloud.metrics(30), key=lambda m: m.id, reverse=True)
+    write(cloud.storage, point(metrics), cloud.index)
+    cloud.mark_deleted(metrics)
+    deleter = InfluxDBStorage(cloud.conf.storage)._deleter
+    to_delete, listed = deleter._to_delete, []
+
+    def counted(limit):
+        listed.append(limit)
+        return to_delete(limit)
+
+    monkeypatch.setattr(deleter, "_to_delete", counted)
+    for m in metrics[:20]:
+        deleter.delete(m)
+        cloud.index.expunge_metric(m.id)
+    assert len(listed) == 1
+
+
+def test_what_takes_too_long_is_looked_for_in_parts(
+    cloud, influxdb, between, monkeypatch
+):
+    metrics = cloud.metrics(31)
+    write(cloud.storage, point(metrics), cloud.index)
+    *doomed, last = metrics
+    cloud.mark_deleted(doomed)
+    driver = InfluxDBStorage(cloud.conf.storage, max_retries=0)
+    for m in doomed:
+        driver._delete_metric(m)
+    write(cloud.storage, point(doomed[20:25]), cloud.index)
+    later(monkeypatch, 61)
+
+    def too_many(request):
+        if request.body.count(b"OR") > 8:
+            return proxy.answer("503 Service Unavailable", b"{}")
+        return None
+
+    between.before = too_many
+    cloud.mark_deleted([last])
+    driver._delete_metric(last)
+    between.before = None
+    for m in metrics:
+        assert stored(influxdb, cloud.bucket(m), m) == {}
+
+
 # Windows -------------------------------------------------------------------
 
 
