@@ -18,9 +18,17 @@ from gnocchi_influxdb import exceptions
 
 _Buckets = tuple[str, ...]
 
+# So many may have taken too long, have been too large for a proxy (413), or
+# have more series than InfluxDB may select.
+_TOO_MANY = (
+    exceptions.UnavailableError,
+    exceptions.RefusedError,
+    exceptions.QueryError,
+)
+
 
 class Portions:
-    """Makes portions smaller that take too long, and larger again.
+    """Makes portions smaller that are too large, and larger again.
 
     :param most: metrics in a portion.
     """
@@ -38,17 +46,16 @@ class Portions:
         """Do it for the first of some metrics.
 
         :return: what is returned for them.
-        :raises UnavailableError: also for one alone.
+        :raises InfluxDBError: it fails for one alone, too.
         """
         while True:
             some = ids[: self._size]
             try:
                 done = do(buckets, some)
                 break
-            except exceptions.UnavailableError:
+            except _TOO_MANY:
                 if len(some) == 1:
                     raise
-                # So many may have taken too long.
                 self._size = max(len(some) // 4, 1)
         self._size = min(self._size * 2, self._most)
         return done

@@ -249,8 +249,22 @@ def test_no_influxql(cloud, influxdb, between, monkeypatch):
         assert stored(influxdb, cloud.bucket(m), m) == {}
 
 
-def test_statements_that_take_too_long_become_smaller(
-    cloud, influxdb, between
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("503 Service Unavailable", b"{}"),
+        # Of a proxy.
+        ("413 Request Entity Too Large", b"too large"),
+        # Of max-select-series.
+        (
+            "200 OK",
+            b'{"results":[{"statement_id":0,"error":"max-select-series limit'
+            b' exceeded: (11/10)"}]}',
+        ),
+    ],
+)
+def test_statements_that_are_too_large_become_smaller(
+    cloud, influxdb, between, status, body
 ):
     metrics = cloud.metrics(30)
     write(cloud.storage, point(metrics), cloud.index)
@@ -259,7 +273,7 @@ def test_statements_that_take_too_long_become_smaller(
 
     def too_many(request):
         if b"DELETE" in request.body and request.body.count(b"OR") > 4:
-            return proxy.answer("503 Service Unavailable", b"{}")
+            return proxy.answer(status, body, "application/json")
         return None
 
     between.before = too_many
