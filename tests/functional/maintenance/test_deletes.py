@@ -287,19 +287,25 @@ def test_statements_that_are_too_large_become_smaller(
         assert stored(influxdb, cloud.bucket(m), m) == {}
 
 
+def counted(cloud, monkeypatch):
+    """A deleter, and a list that grows with each time it lists metrics."""
+    deleter = InfluxDBStorage(cloud.conf.storage)._deleter
+    to_delete, listed = deleter._to_delete, []
+
+    def count(limit):
+        listed.append(limit)
+        return to_delete(limit)
+
+    monkeypatch.setattr(deleter, "_to_delete", count)
+    return deleter, listed
+
+
 def test_another_janitor_is_faster(cloud, monkeypatch):
     """What it has expunged is not listed again for each metric."""
     metrics = cloud.metrics(30)
     write(cloud.storage, point(metrics), cloud.index)
     cloud.mark_deleted(metrics)
-    deleter = InfluxDBStorage(cloud.conf.storage)._deleter
-    to_delete, listed = deleter._to_delete, []
-
-    def counted(limit):
-        listed.append(limit)
-        return to_delete(limit)
-
-    monkeypatch.setattr(deleter, "_to_delete", counted)
+    deleter, listed = counted(cloud, monkeypatch)
     for m in metrics[:10]:
         cloud.index.expunge_metric(m.id)
     for m, ahead in zip(metrics, metrics[10:], strict=False):
@@ -314,14 +320,7 @@ def test_gnocchi_takes_more_than_are_listed(cloud, monkeypatch):
     metrics = sorted(cloud.metrics(30), key=lambda m: m.id, reverse=True)
     write(cloud.storage, point(metrics), cloud.index)
     cloud.mark_deleted(metrics)
-    deleter = InfluxDBStorage(cloud.conf.storage)._deleter
-    to_delete, listed = deleter._to_delete, []
-
-    def counted(limit):
-        listed.append(limit)
-        return to_delete(limit)
-
-    monkeypatch.setattr(deleter, "_to_delete", counted)
+    deleter, listed = counted(cloud, monkeypatch)
     for m in metrics[:20]:
         deleter.delete(m)
         cloud.index.expunge_metric(m.id)
