@@ -13,8 +13,9 @@
 
 One InfluxDB and one PostgreSQL get 1,000, 10,000, 100,000 metrics and more,
 each with 12 measures and a name in the indexer. At each size the same is
-asked for, through our driver, through gnocchi-api, and of InfluxDB itself by
-plain requests, which shows whose growth it is::
+asked for, through our driver, through gnocchi-api, and of InfluxDB itself,
+which shows whose growth it is: plain writes and deletions, and of a read the
+time in which the driver waits for InfluxDB::
 
     PYTHONPATH=tools/lib python -m benchmarks.growth [--most 1000000]
 """
@@ -25,6 +26,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import psutil
@@ -35,6 +37,8 @@ from benchmarks.harness.workload import seconds
 
 _SIZES = (1000, 10000, 100000, 1000000)
 _REPEATS = 20
+_READ = (1, 100)
+_DAY = 86400  # as a shard of that policy
 
 
 def _row(name: str, cells: list[str]) -> None:
@@ -46,17 +50,23 @@ def _measure(
 ) -> dict[str, float]:
     """Medians, ms, and memory, MiB, by what was measured."""
     samples: dict[str, list[float]] = {}
+
+    def note(key: str, took: Iterable[float]) -> None:
+        samples.setdefault(key, []).append(statistics.median(took))
+
     for _ in range(rounds):
         for number, (name, make) in enumerate(one.steps()):
             calls = [make() for _ in range(_REPEATS)]
-            took = [1000 * seconds(call) for call in calls]
             # The name alone is not of one row.
-            key = f"{number} {name}"
-            samples.setdefault(key, []).append(statistics.median(took))
-        for key, took in zip(
-            ("7 delete 1", "8   InfluxDB"), one.delete(), strict=True
-        ):
-            samples.setdefault(key, []).append(took)
+            note(f"{number} {name}", [1000 * seconds(call) for call in calls])
+        for number in _READ:
+            took = [one.timed_read(number) for _ in range(_REPEATS)]
+            whole, asking = zip(*took, strict=True)
+            note(f"5 read {number}", whole)
+            note(f"6   InfluxDB, {number}", asking)
+        janitor, alone = one.delete()
+        note("7 delete 1", [janitor])
+        note("8   InfluxDB", [alone])
     found = {key: statistics.median(values) for key, values in samples.items()}
     for name, process in processes.items():
         found[f"9 MiB {name}"] = machine.memory(process)
@@ -87,8 +97,8 @@ def main() -> None:
             taking.targets[AT_ONCE],
             api,
             policies.POLLED[arguments.policy],
-            [],
-            measures.polled_time(),
+            # Of a day that has not begun: nothing is late.
+            measures.polled_time() // _DAY * _DAY + _DAY,
         )
         processes = {
             "influxd": machine.listeners(target.conf.storage.influxdb_url),

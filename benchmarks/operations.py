@@ -52,27 +52,27 @@ def _told(step: str, took: float, more: str = "") -> None:
 def _poll(one: growing.Installation, at: int) -> None:
     """A measure of each metric, a thousand metrics a request."""
     calls = [
-        one.post(one.metrics[first : first + _POSTED], at)
-        for first in range(0, len(one.metrics), _POSTED)
+        one.post(one.ids[first : first + _POSTED], at)
+        for first in range(0, len(one.ids), _POSTED)
     ]
     with concurrent.futures.ThreadPoolExecutor(_CLIENTS) as pool:
         began = time.perf_counter()
         took = sorted(pool.map(seconds, calls))
         whole = time.perf_counter() - began
     _told(
-        f"POST of {len(one.metrics):,} measures",
+        f"POST of {len(one.ids):,} measures",
         whole,
-        f"{len(one.metrics) / whole:,.0f} a second; a request of"
+        f"{len(one.ids) / whole:,.0f} a second; a request of"
         f" {_POSTED:,}: median {statistics.median(took):.2f} s, longest"
         f" {took[-1]:.2f} s",
     )
 
 
-def _reads(one: growing.Installation, start: int) -> None:
+def _reads(one: growing.Installation) -> None:
     makers: dict[str, Callable[[], Callable[[], Any]]] = {
-        "driver reads 1 metric": lambda: one.read(1, start),
-        "driver reads 100 metrics": lambda: one.read(100, start),
-        "GET of 1 metric": lambda: one.get(start),
+        "driver reads 1 metric": lambda: one.read(1),
+        "driver reads 100 metrics": lambda: one.read(100),
+        "GET of 1 metric": lambda: one.get(),
     }
     for what, make in makers.items():
         took = [seconds(make()) for _ in range(_READS)]
@@ -147,14 +147,14 @@ def main() -> None:
             runner.field(["influxdb"], [], None, _say)
         )
         target = taking.targets["influxdb"]
-        one = growing.Installation(
-            target, None, "", policies.POLLED[arguments.policy], [], 0
-        )
         # The hour is over, and so are its windows.
         start = int(time.time()) // 3600 * 3600 - 7200
+        one = growing.Installation(
+            target, None, "", policies.POLLED[arguments.policy], start
+        )
         _told(
             f"making {arguments.metrics:,} metrics",
-            seconds(lambda: one.grow(arguments.metrics, start)),
+            seconds(lambda: one.grow(arguments.metrics)),
             f"{growing.HISTORY} measures each",
         )
         files = target.configuration
@@ -168,7 +168,7 @@ def main() -> None:
         }
         for _ in range(arguments.rounds):
             _poll(one, int(time.time()) - 1)
-        _reads(one, start)
+        _reads(one)
         for command in (
             ("status",),
             ("check",),

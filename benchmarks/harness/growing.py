@@ -12,17 +12,18 @@
 """A Gnocchi with ever more metrics, and what is asked of it."""
 
 import dataclasses
-import functools
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import numpy
 import tenacity
 import urllib3
 
-from benchmarks.harness import measures
+from benchmarks.harness import indexing, measures
 from benchmarks.harness.workload import seconds
 from gnocchi_influxdb import exceptions
 from gnocchi_influxdb.maintenance import deletes
@@ -33,7 +34,6 @@ HISTORY = 12
 # Metrics that are made at once.
 _AT_ONCE = 5000
 _POSTED = 50
-_READ = 100
 
 
 @dataclasses.dataclass
@@ -43,102 +43,122 @@ class Installation:
     :ivar target: with our driver.
     :ivar raw: plain requests, None: there are none.
     :ivar api: URL of gnocchi-api.
-    :ivar metrics: those that there are.
-    :ivar now: time of the next measures, s.
+    :ivar start: time of each metric's first measure, s.
+    :ivar ids: of the metrics that there are.
     """
 
     target: Any
     raw: Any
     api: str
     policy: str
-    metrics: list[Any]
-    now: int
+    start: int
+    ids: list[uuid.UUID] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # Time of the newest measures, s. They follow the history closely, so
+        # that they are in the same shard: in another one InfluxDB would have
+        # to make an entry in the index for each metric.
+        self._now = self.start + HISTORY * measures.STEP
         self._http = urllib3.PoolManager(
             maxsize=8, headers={"Connection": "keep-alive"}
         )
         self._storage = self.target.storage
         self._random = numpy.random.default_rng(1)
 
-    def grow(self, number: int, start: int | None = None) -> None:
-        """Make metrics until there are so many.
-
-        :param start: time of their first measures, s; None: the newest end at
-            the time that all benchmarks' history ends at.
-        """
-        if start is None:
-            start = _first_time()
-        while len(self.metrics) < number:
-            count = min(_AT_ONCE, number - len(self.metrics))
+    def grow(self, number: int) -> None:
+        """Make metrics until there are so many."""
+        while len(self.ids) < number:
+            count = min(_AT_ONCE, number - len(self.ids))
             made = self.target.create_metrics(
                 [uuid.uuid4() for _ in range(count)], self.policy
             )
             points = {
-                metric: measures.series(metric.id, start, HISTORY)
+                metric: measures.series(metric.id, self.start, HISTORY)
                 for metric in made
             }
             for driver in filter(None, (self.target, self.raw)):
                 _until_taken(driver.write([points]))
-            self.metrics += made
+            self.ids += (metric.id for metric in made)
 
     def some(self, number: int) -> list[Any]:
-        """Metrics picked at random, in random order."""
-        picked = self._random.choice(len(self.metrics), number, replace=False)
-        return [self.metrics[i] for i in picked.tolist()]
+        """Metrics picked at random, in random order.
+
+        They come from the indexer, as those of a request do: they share the
+        object of their archive policy.
+        """
+        return indexing.find_metrics(
+            self.target.indexer, self.some_ids(number)
+        )
+
+    def some_ids(self, number: int) -> list[uuid.UUID]:
+        """Ids of metrics picked at random, in random order."""
+        picked = self._random.choice(len(self.ids), number, replace=False)
+        return [self.ids[i] for i in picked.tolist()]
 
     def steps(self) -> Iterator[tuple[str, Callable[[], Callable[[], Any]]]]:
         """Names of what is timed; and for each what makes the call."""
         yield "write 100", lambda: self._write(self.target)
         yield "  InfluxDB", lambda: self._write(self.raw)
-        for number in 1, _READ:
-            yield f"read {number}", functools.partial(self.read, number)
-            yield "  InfluxDB", functools.partial(self._ask, number)
         yield f"POST {_POSTED}", self._post
 
     def _write(self, driver: Any) -> Callable[[], Any]:
-        self.now += measures.STEP
+        self._now += 1
         points = {
-            metric: measures.series(metric.id, self.now, 1)
+            metric: measures.series(metric.id, self._now, 1)
             for metric in self.some(100)
         }
         call: Callable[[], Any] = driver.write([points])
         return call
 
-    def read(self, number: int, start: int | None = None) -> Callable[[], Any]:
-        """What reads the finest means of metrics picked at random.
+    def read(self, number: int) -> Callable[[], Any]:
+        """What reads the finest means of metrics picked at random."""
+        return self._reading(self.some(number))
 
-        :param start: time of their first measures, s; None: as for `grow`.
-        """
+    def _reading(self, metrics: list[Any]) -> Callable[[], Any]:
         wanted = {
             metric: metric.archive_policy.aggregations[:1]
-            for metric in self.some(number)
+            for metric in metrics
         }
-        first = numpy.datetime64(start or _first_time(), "s")
+        first = numpy.datetime64(self.start, "s")
         last = first + HISTORY * measures.STEP
         return lambda: self._storage.get_aggregated_measures(
             wanted, first, last
         )
 
-    def _ask(self, number: int) -> Callable[[], Any]:
-        """What asks InfluxDB what the driver asks it in a read."""
-        asks: Callable[[], Any] = self.raw.reads(self.read(number))
-        return asks
+    def timed_read(self, number: int) -> tuple[float, float]:
+        """Times of a read, ms: of all of it, and from when it first asks
+        InfluxDB until it has the last answer.
+
+        It is not asked again without the driver: it would find sooner what it
+        has just found.
+        """
+        read = self.read(number)
+        transport = self._storage.client._transport
+        times: list[float] = []
+
+        def send(request: Any) -> Any:
+            times.append(time.perf_counter())
+            try:
+                return transport_send(request)
+            finally:
+                times.append(time.perf_counter())
+
+        transport_send = transport.send
+        with mock.patch.object(transport, "send", send):
+            whole = seconds(read)
+        return 1000 * whole, 1000 * (max(times) - min(times))
 
     def _post(self) -> Callable[[], Any]:
-        self.now += measures.STEP
-        return self.post(self.some(_POSTED), self.now)
+        self._now += 1
+        return self.post(self.some_ids(_POSTED), self._now)
 
-    def post(self, metrics: list[Any], now: int) -> Callable[[], Any]:
+    def post(self, ids: list[uuid.UUID], now: int) -> Callable[[], Any]:
         """What posts a measure of each of some metrics.
 
         :param now: time of the measures, s.
         """
         at = str(numpy.datetime64(now, "s"))
-        body = {
-            str(metric.id): [{"timestamp": at, "value": 1.0}]
-            for metric in metrics
-        }
+        body = {str(id_): [{"timestamp": at, "value": 1.0}] for id_ in ids}
 
         def post() -> None:
             reply = self._http.request(
@@ -155,10 +175,10 @@ class Installation:
 
         return post
 
-    def get(self, start: int) -> Callable[[], None]:
-        """What gets a metric's measures since a time (s), through the API."""
-        (metric,) = self.some(1)
-        url = f"{self.api}/v1/metric/{metric.id}/measures?start={start}"
+    def get(self) -> Callable[[], None]:
+        """What gets a metric's measures, through the API."""
+        (id_,) = self.some_ids(1)
+        url = f"{self.api}/v1/metric/{id_}/measures?start={self.start}"
 
         def get() -> None:
             reply = self._http.request(
@@ -175,7 +195,7 @@ class Installation:
         :return: ms a metric: as Gnocchi's janitor does it, with the indexer;
             and of one DELETE for a bucket with the same points.
         """
-        number = min(deletes.METRICS_PER_DELETE, len(self.metrics) // 20)
+        number = min(deletes.METRICS_PER_DELETE, len(self.ids) // 20)
         doomed = self.some(number)
         ids = [metric.id for metric in doomed]
         bucket = self.raw.storage.buckets.name(doomed[0].archive_policy)
@@ -189,7 +209,7 @@ class Installation:
             self.target.indexer.delete_metric(id_)
         whole = seconds(lambda: self.target.expunge(number))
         gone = set(ids)
-        self.metrics = [m for m in self.metrics if m.id not in gone]
+        self.ids = [id_ for id_ in self.ids if id_ not in gone]
         return 1000 * whole / number, 1000 * alone / number
 
 
@@ -202,8 +222,3 @@ def _until_taken(write: Callable[[], Any]) -> None:
     ):
         with attempt:
             write()
-
-
-def _first_time() -> int:
-    """When the history begins, s."""
-    return measures.newest_time() - HISTORY * measures.STEP
