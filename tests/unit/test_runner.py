@@ -14,7 +14,7 @@
 import pytest
 import servers
 from runner import __main__ as runner
-from servers import docker, engine
+from servers import docker, engine, process
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,32 @@ def test_an_engine_that_is_there_is_taken(monkeypatch):
     monkeypatch.setattr(docker, "pull", lambda say: None)
     with engine.engine(print) as variables:
         assert variables == {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "given", "expected"),
+    [
+        (("style", "unit"), "", []),
+        (("unit", "upstream", "functional-1", "functional"), "", ["2", "1"]),
+        (("unit", "upstream", "functional-1"), "http://any:8086", ["1"]),
+    ],
+)
+def test_what_is_built_ahead(monkeypatch, parts, given, expected):
+    monkeypatch.setenv("GNOCCHI_INFLUXDB_URL", given)
+    assert runner._lines(parts) == expected
+
+
+def test_building_ahead_ends_with_the_tests(monkeypatch):
+    started = []
+
+    def spawn(command, log):
+        started.append(real(["sleep", "60"], log))
+        return started[-1]
+
+    real = process.spawn
+    monkeypatch.setattr(process, "spawn", spawn)
+    with servers.ahead([]):
+        assert started == []
+    with servers.ahead(["2"]):
+        assert len(started) == 1
+    assert started[0].poll() is not None

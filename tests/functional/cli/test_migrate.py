@@ -707,7 +707,8 @@ def test_waits_while_the_server_is_away(gnocchi, between):
 
 def test_what_was_too_old_needs_another_journal(gnocchi):
     old, new = gnocchi.metric("low"), gnocchi.metric("low")
-    fill(gnocchi, [old], [(recent(3 * 86400), 5.0)], batches=1)
+    time_ = recent(3 * 86400)
+    fill(gnocchi, [old], [(time_, 5.0)], batches=1)
     fill(gnocchi, [new], [(recent(9), 1.0)], batches=1)
     status, found = migrate(gnocchi)
     assert (status, found["losing"]) == (1, [str(old.id)])
@@ -723,7 +724,7 @@ def test_what_was_too_old_needs_another_journal(gnocchi):
     )
     assert status == 0, err
     assert answers(gnocchi, old, "influxdb")["mean", 300] == {
-        recent(3 * 86400) // (300 * NS) * 300 * NS: 5.0
+        time_ // (300 * NS) * 300 * NS: 5.0
     }
 
 

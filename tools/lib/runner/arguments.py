@@ -25,12 +25,12 @@
   upstream    Gnocchi's own test suite  (arguments are regular expressions of
               test ids; --storage file runs it on Gnocchi's own driver)
   functional-2.7
-              functional on InfluxDB 2.7; without arguments, what InfluxDB has
-              a part in and `docker` does not run
+              functional on InfluxDB 2.7; without arguments, what another 2.x
+              may change and `docker` does not run
   functional-1, upstream-1
-              on InfluxDB 1.x, with urllib3 1.26 instead of the newest; of
-              Gnocchi's suite, without arguments, what is about the storage
-              driver
+              on InfluxDB 1.x, with urllib3 1.26 instead of the newest;
+              without arguments, what a 1.x may change, and of Gnocchi's suite
+              what is about the storage driver
 
 functional and upstream need an InfluxDB 2.x. They take the first of: the one
 that GNOCCHI_INFLUXDB_URL, _TOKEN and _ORG name (it may be a 1.x, too);

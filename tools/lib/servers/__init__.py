@@ -13,9 +13,11 @@
 """Finds or starts the servers that the tests and the demo run on.
 
 Not part of the installed package. `python -m servers run -- command` runs a
-command with an InfluxDB and a PostgreSQL.
+command with an InfluxDB and a PostgreSQL, `python -m servers build 2` builds
+an InfluxDB where there is none.
 """
 
+from servers.ahead import ahead
 from servers.api import delete_buckets
 from servers.influxdb import (
     InfluxDB,
@@ -31,6 +33,7 @@ __all__ = [
     "InfluxDB",
     "InfluxDBServer",
     "ServerError",
+    "ahead",
     "delete_buckets",
     "find_influxdb_server",
     "free_port",

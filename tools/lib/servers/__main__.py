@@ -13,6 +13,7 @@
 """Runs a command with an InfluxDB and a PostgreSQL.
 
 python -m servers run [--no-postgresql] [--influxdb 1] -- command ...
+python -m servers build 2 1
 
 The command finds them in GNOCCHI_INFLUXDB_URL, _TOKEN, _ORG and
 GNOCCHI_INDEXER_URL. Its exit status is passed on; servers that were started
@@ -76,7 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m servers", description=__doc__.split("\n")[0]
     )
-    commands = parser.add_subparsers(required=True, metavar="run")
+    commands = parser.add_subparsers(required=True, metavar="run|build")
     run = commands.add_parser("run", help="run a command with the servers")
     run.add_argument(
         "--no-postgresql", action="store_true", help="only an InfluxDB"
@@ -88,11 +89,17 @@ def main() -> int:
         help="how the version of the one to start begins (2 by default)",
     )
     run.add_argument("command", nargs="+", help="after --")
+    builds = commands.add_parser("build", help="build InfluxDBs, if need be")
+    builds.add_argument("line", nargs="+", choices=sorted(build.RELEASES))
     arguments = parser.parse_args()
 
     _leave_on_signals()
     environment = dict(os.environ)
     try:
+        if "line" in arguments:
+            for line in arguments.line:
+                servers.find_influxdb_server(say, line=line)
+            return 0
         with contextlib.ExitStack() as exits:
             if not arguments.no_postgresql:
                 environment[VARIABLE] = exits.enter_context(
