@@ -59,9 +59,6 @@ class Installation:
         # that they are in the same shard: in another one InfluxDB would have
         # to make an entry in the index for each metric.
         self._now = self.start + HISTORY * measures.STEP
-        self._http = urllib3.PoolManager(
-            maxsize=8, headers={"Connection": "keep-alive"}
-        )
         self._storage = self.target.storage
         self._random = numpy.random.default_rng(1)
 
@@ -161,15 +158,17 @@ class Installation:
         body = {str(id_): [{"timestamp": at, "value": 1.0}] for id_ in ids}
 
         def post() -> None:
-            reply = self._http.request(
-                "POST",
-                f"{self.api}/v1/batch/metrics/measures",
-                headers={
-                    **urllib3.make_headers(basic_auth="admin:"),
-                    "Content-Type": "application/json",
-                },
-                body=json.dumps(body).encode(),
-            )
+            # Without its router uWSGI keeps no connection.
+            with urllib3.PoolManager() as http:
+                reply = http.request(
+                    "POST",
+                    f"{self.api}/v1/batch/metrics/measures",
+                    headers={
+                        **urllib3.make_headers(basic_auth="admin:"),
+                        "Content-Type": "application/json",
+                    },
+                    body=json.dumps(body).encode(),
+                )
             if reply.status != 202:
                 raise RuntimeError(f"gnocchi-api answered {reply.status}")
 
@@ -181,9 +180,12 @@ class Installation:
         url = f"{self.api}/v1/metric/{id_}/measures?start={self.start}"
 
         def get() -> None:
-            reply = self._http.request(
-                "GET", url, headers=urllib3.make_headers(basic_auth="admin:")
-            )
+            with urllib3.PoolManager() as http:
+                reply = http.request(
+                    "GET",
+                    url,
+                    headers=urllib3.make_headers(basic_auth="admin:"),
+                )
             if reply.status != 200:
                 raise RuntimeError(f"gnocchi-api answered {reply.status}")
 

@@ -33,25 +33,24 @@ _WARM_UP_THREADS = 8
 
 
 class _Api:
-    """One connection, kept open."""
+    """A connection a request: without its router uWSGI keeps none open."""
 
     def __init__(self, url: str) -> None:
-        self._pool = urllib3.connectionpool.connection_from_url(url)
+        self._url = url
         self._headers = {
             **urllib3.make_headers(basic_auth="admin:"),
             "Content-Type": "application/json",
         }
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        reply = self._pool.urlopen(
-            method,
-            path,
-            body=None if body is None else json.dumps(body).encode(),
-            headers=self._headers,
-            # uWSGI closes connections that are kept open as it likes, and
-            # what is posted twice is the same.
-            retries=urllib3.Retry(3, redirect=False, allowed_methods=None),
-        )
+        with urllib3.connectionpool.connection_from_url(self._url) as pool:
+            reply = pool.urlopen(
+                method,
+                path,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=self._headers,
+                retries=False,
+            )
         if reply.status >= 300:
             raise RuntimeError(
                 f"gnocchi-api answered {reply.status} to {method} {path}: "
