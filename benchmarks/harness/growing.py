@@ -109,12 +109,9 @@ class Installation:
 
     def read(self, number: int) -> Callable[[], Any]:
         """What reads the finest means of metrics picked at random."""
-        return self._reading(self.some(number))
-
-    def _reading(self, metrics: list[Any]) -> Callable[[], Any]:
         wanted = {
             metric: metric.archive_policy.aggregations[:1]
-            for metric in metrics
+            for metric in self.some(number)
         }
         first = numpy.datetime64(self.start, "s")
         last = first + HISTORY * measures.STEP

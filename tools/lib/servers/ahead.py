@@ -30,8 +30,8 @@ from servers import process
 def ahead(lines: Sequence[str]) -> Iterator[None]:
     """Let a process build the InfluxDBs that have to be built.
 
-    Who needs one waits for it. If the build fails, they begin again and say
-    why.
+    Whoever needs one waits for it, and if its build has failed, builds it
+    again and says why.
 
     :param lines: of `build.RELEASES`, in the order in which they are needed;
         without any nothing is done

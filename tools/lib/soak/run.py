@@ -189,8 +189,9 @@ def _look_for_deleted(
 ) -> None:
     """Wait until the janitor has deleted the points of deleted metrics.
 
-    What was stored of a metric after its deletion, from a queue for one, is
-    found with the next deletion a minute later; so there are more of them.
+    If an outage's queue has stored something of a metric after its deletion,
+    the janitor finds that with the next deletion, a minute later at the
+    earliest. So metrics are made and deleted as long as it takes.
     """
     deadline = time.monotonic() + _DRAIN
     while True:
